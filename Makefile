@@ -1,0 +1,55 @@
+# The two commands: `make demo` and `make test`. Each sets up all it needs in .venv; run again, it does nothing twice.
+
+PYTHON ?= python3
+CORES ?= all
+# The config to run; empty means config.yaml, the embedded default.
+CONFIG ?=
+# An extra package index to take torch from, for instance PyTorch's own index of CPU builds; empty means none.
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+TARGET := $(if $(CONFIG),--configfile $(CONFIG))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo
+	@echo 'Variables: CONFIG=my.yaml  CORES=4  PYTHON=python3.12  TORCH_INDEX=<index of CPU or CUDA builds of torch>'
+
+demo: $(VENV)/.runtime  ## Run the workflow: the embedded default, or CONFIG=my.yaml
+	@$(BIN)/python -m lm_geometry.configuration $(or $(CONFIG),config.yaml)
+	$(BIN)/snakemake --cores $(CORES) $(TARGET)
+	@$(BIN)/python -m lm_geometry.summary $(or $(CONFIG),config.yaml)
+
+test: $(VENV)/.tests  ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tests  ## Check format and style of code, rules and workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: $(VENV)/.tests  ## Measure speed and memory; one line per figure, and results/bench.json
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the environment; results stay
+	rm -rf $(VENV)
+
+# A stamp holds the requirements it was made from, so that a checkout that only touches the file installs nothing.
+$(VENV)/.runtime: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"lm-geometry needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=python3.11")'
+	@cmp -s requirements.txt $@ || { \
+	  test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	  echo 'Installing the locked environment into $(VENV) (a few minutes, 2.3 GB)'; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $(INDEX) -r requirements.txt; }
+	@cp requirements.txt $@
+
+$(VENV)/.tests: requirements-test.txt $(VENV)/.runtime
+	@cmp -s requirements-test.txt $@ || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $(INDEX) -r requirements-test.txt
+	@cp requirements-test.txt $@
