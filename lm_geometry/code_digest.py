@@ -1,0 +1,85 @@
+"""A digest of the code behind a rule, so that an edit re-runs what depends on it and a touch re-runs nothing."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = "lm_geometry"
+
+# Modules that change no value in a result: an edit of these re-runs nothing.
+PLUMBING = frozenset(
+    {
+        "lm_geometry",
+        "lm_geometry.job",
+        "lm_geometry.provenance",
+        "lm_geometry.tables.files",
+        "lm_geometry.version",
+    }
+)
+
+
+def code_digest(script: Path, root: Path) -> str:
+    """Return a sha256 over a script and the library modules it imports, transitively.
+
+    Imports inside functions count like those at the top. The digest depends on the files' contents and their names
+    inside ``root``, not on where ``root`` lies or when a file was changed.
+
+    Parameters
+    ----------
+    script : Path
+        The rule's script.
+    root : Path
+        The folder that holds the ``lm_geometry`` package.
+    """
+    digest = hashlib.sha256(script.read_bytes())
+    for name, path in sorted(_modules_behind(script, root).items()):
+        digest.update(f"\0{name}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def rule_digest(rule: str, root: Path) -> str:
+    """Return the digest of the code behind a rule, whose script bears its name."""
+    return code_digest(root / "scripts" / f"{rule}.py", root)
+
+
+def _modules_behind(script: Path, root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    waiting = [script]
+    while waiting:
+        for name in _imported_names(waiting.pop()):
+            path = _module_file(name, root)
+            if path is not None and name not in found and name not in PLUMBING:
+                found[name] = path
+                waiting.append(path)
+    return found
+
+
+def _imported_names(path: Path) -> Iterator[str]:
+    """Yield every dotted name below the package that a file may import; some are functions, not modules."""
+    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{path}:{node.lineno}: relative import; write the module's full name")
+            yield from _with_parents(node.module or "")
+            for alias in node.names:
+                yield from _with_parents(f"{node.module}.{alias.name}")
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    if parts[0] == PACKAGE:
+        for end in range(1, len(parts) + 1):
+            yield ".".join(parts[:end])
+
+
+def _module_file(name: str, root: Path) -> Path | None:
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None

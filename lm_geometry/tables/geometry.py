@@ -1,0 +1,62 @@
+"""Geometry of hidden states per layer, in long form. ``SUMMARY`` is a contract with users."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from lm_geometry.tables.schema import column
+
+OK = "ok"
+
+_LAYER = [
+    column("stack", pa.string(), "'encoder' or 'decoder'"),
+    column("layer", pa.int32(), "0 = embeddings, L = output of the last block"),
+    column("after_final_norm", pa.bool_(), "true for the copy of layer L behind the model's final norm"),
+    column("raw_lookup", pa.bool_(), "true where the layer is the bare table look-up: no position in it"),
+    column("width", pa.int32(), "components per vector", unit="components"),
+]
+_COUNTS = [
+    column("n_vectors", pa.int32(), "rows that entered the statistic; least of the batches", unit="vectors"),
+    column("n_distinct", pa.int32(), "rows left after equal ones are merged; least of the batches", unit="vectors"),
+    column("status", pa.string(), "'ok', or why there is no value"),
+]
+
+BATCHES = pa.schema(
+    [
+        *_LAYER,
+        column("batch", pa.int32(), "disjoint group of chunks that the vectors were drawn from"),
+        column("statistic", pa.string(), "name of the statistic"),
+        column("value", pa.float64(), "the statistic of this batch; null where status says why", nullable=True),
+        *_COUNTS,
+    ]
+)
+
+SUMMARY = pa.schema(
+    [
+        column("model", pa.string(), "the user's name of the model"),
+        column("suite", pa.string(), "suite of the model"),
+        column("kind", pa.string(), "encoder, decoder or encoder-decoder, from config.json"),
+        column("stack", pa.string(), "'encoder' or 'decoder'"),
+        column("revision", pa.string(), "revision of the model"),
+        column("step", pa.int64(), "training step read from the revision's name", unit="steps", nullable=True),
+        column("layer", pa.int32(), "0 = embeddings, L = output of the last block"),
+        column("after_final_norm", pa.bool_(), "true for the copy of layer L behind the model's final norm"),
+        column("raw_lookup", pa.bool_(), "true where the layer is the bare table look-up: no position in it"),
+        column("width", pa.int32(), "components per vector", unit="components"),
+        column("statistic", pa.string(), "name of the statistic"),
+        column("value", pa.float64(), "mean over batches; null where status says why", nullable=True),
+        column("std", pa.float64(), "standard deviation over batches, n - 1", nullable=True),
+        column("ci_low", pa.float64(), "lower end of the 95 % t interval over batches", nullable=True),
+        column("ci_high", pa.float64(), "upper end of the 95 % t interval over batches", nullable=True),
+        column("n_batches", pa.int32(), "batches that the mean is over", unit="batches"),
+        column("batch_size", pa.int32(), "vectors asked for per batch", unit="vectors"),
+        *_COUNTS,
+    ]
+)
+
+
+def batches_table(records: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Return the records of a measurement as a ``BATCHES`` table; a record's ``problem`` becomes its status."""
+    rows = [{**record, "status": record["problem"] or OK} for record in records]
+    return pa.Table.from_pylist(rows, schema=BATCHES)

@@ -1,0 +1,57 @@
+"""The digest behind a rule changes with its code and with nothing else."""
+
+import shutil
+
+import pytest
+
+from lm_geometry.code_digest import code_digest
+
+
+@pytest.fixture
+def project(tmp_path):
+    root = tmp_path / "project"
+    (root / "lm_geometry" / "rooms").mkdir(parents=True)
+    (root / "scripts").mkdir()
+    (root / "lm_geometry" / "__init__.py").write_text("")
+    (root / "lm_geometry" / "provenance.py").write_text("")
+    (root / "lm_geometry" / "rooms" / "__init__.py").write_text("")
+    (root / "lm_geometry" / "rooms" / "far.py").write_text("far = 1\n")
+    (root / "lm_geometry" / "near.py").write_text(
+        "def near():\n    from lm_geometry.rooms.far import far\n    return far\n"
+    )
+    (root / "lm_geometry" / "stranger.py").write_text("")
+    (root / "scripts" / "do_it.py").write_text("from lm_geometry import near, provenance\n")
+    return root
+
+
+def digest(root):
+    return code_digest(root / "scripts" / "do_it.py", root)
+
+
+@pytest.mark.parametrize("name", ["scripts/do_it.py", "lm_geometry/near.py", "lm_geometry/rooms/far.py"])
+def test_edit_of_code_that_is_used_changes_it(project, name):
+    before = digest(project)
+    with (project / name).open("a") as file:
+        file.write("more = 1\n")
+    assert digest(project) != before
+
+
+@pytest.mark.parametrize("name", ["lm_geometry/stranger.py", "lm_geometry/provenance.py", "lm_geometry/__init__.py"])
+def test_edit_of_other_code_does_not(project, name):
+    before = digest(project)
+    with (project / name).open("a") as file:
+        file.write("more = 1\n")
+    assert digest(project) == before
+
+
+def test_moved_project_has_the_same_digest(project, tmp_path):
+    before = digest(project)
+    moved = tmp_path / "moved"
+    shutil.move(project, moved)
+    assert digest(moved) == before
+
+
+def test_relative_import_is_refused(project):
+    (project / "lm_geometry" / "near.py").write_text("from .rooms import far\n")
+    with pytest.raises(ValueError, match=r"near\.py:1: relative import"):
+        digest(project)

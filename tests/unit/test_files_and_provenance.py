@@ -1,0 +1,82 @@
+"""Files appear whole or not at all, fit their schema, and say what made them."""
+
+import pyarrow as pa
+import pytest
+
+from lm_geometry import provenance
+from lm_geometry.tables.files import atomic_path, open_table_writer, read_table, write_table, write_text
+from lm_geometry.tables.schema import column, conform, vector
+
+SCHEMA = pa.schema([column("name", pa.string(), "a name"), column("value", pa.float64(), "a value", nullable=True)])
+ROWS = pa.table({"value": [1.0, None], "name": ["a", "b"]})
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_table_is_written_in_schema_order_with_units_and_meanings(tmp_path):
+    path = tmp_path / "table.parquet"
+    write_table(path, ROWS, SCHEMA)
+    table = read_table(path)
+    assert table.column_names == ["name", "value"]
+    assert table.schema.field("name").metadata[b"meaning"] == b"a name"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (pa.table({"name": ["a"]}), r"missing columns \['value'\]"),
+        (pa.table({"name": ["a"], "value": [1.0], "more": [1]}), r"unknown columns \['more'\]"),
+        (pa.table({"name": pa.array([None], pa.string()), "value": [1.0]}), "column 'name' holds 1 nulls in 1 rows"),
+    ],
+)
+def test_table_that_does_not_fit_is_refused(rows, said):
+    with pytest.raises(ValueError, match=said):
+        conform(rows, SCHEMA)
+
+
+def test_origins_are_inherited_and_differing_ones_all_kept(tmp_path):
+    first, second, both = (tmp_path / f"{name}.parquet" for name in ("first", "second", "both"))
+    write_table(first, ROWS, SCHEMA, origin={"model_id": "b", "corpus_sha256": "1"})
+    write_table(second, ROWS, SCHEMA, origin={"model_id": "a", "corpus_sha256": "1"})
+    write_table(both, ROWS, SCHEMA, inputs=[first, second], settings={"seed": 3})
+    facts = provenance.read(both)
+    assert facts["origin"] == {"corpus_sha256": "1", "model_id": ["a", "b"]}
+    assert facts["settings"] == {"seed": 3}
+    again = tmp_path / "again.parquet"
+    write_table(again, ROWS, SCHEMA, inputs=[both])
+    assert provenance.read(again)["origin"]["model_id"] == ["a", "b"]
+
+
+def test_same_content_is_same_bytes(tmp_path):
+    paths = [tmp_path / name for name in ("one.parquet", "two.parquet")]
+    for path in paths:
+        write_table(path, ROWS, SCHEMA, settings={"seed": 1})
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_writer_in_row_groups_keeps_vectors(tmp_path):
+    schema = pa.schema([column("row", pa.int32(), "row"), vector(2, "v")])
+    block = pa.table({"row": [0, 1], "vector": [[1.0, 2.0], [3.0, 4.0]]})
+    path = tmp_path / "vectors.parquet"
+    with open_table_writer(path, schema) as writer:
+        writer.write_table(conform(block, schema))
+        writer.write_table(conform(block, schema))
+    assert read_table(path)["vector"].to_pylist() == [[1.0, 2.0], [3.0, 4.0]] * 2
+
+
+def test_command_prints_provenance_and_says_what_is_wrong(tmp_path, capsys):
+    path = tmp_path / "table.parquet"
+    write_table(path, ROWS, SCHEMA, settings={"seed": 7})
+    assert provenance.main([str(path)]) == 0
+    assert '"seed": 7' in capsys.readouterr().out
+    path.write_text("no parquet")
+    assert provenance.main([str(path)]) == 1
+    assert "not a readable Parquet file" in capsys.readouterr().err
