@@ -1,0 +1,168 @@
+"""Fetching: archives of every kind, whole or cut, and a download from a loopback server."""
+
+import bz2
+import gzip
+import hashlib
+import http.server
+import io
+import lzma
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+
+from lm_geometry.corpus.enwik8 import ENWIK8, Identity, copy_unpacked, download, fetch_published_enwik8
+from scripts.fetch_enwik8 import fetch_enwik8
+
+# Incompressible, and longer than a block, so that a cut archive is cut inside the data.
+DATA = np.random.default_rng(0).bytes(1_500_000)
+
+
+def zipped(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+PACKED = {
+    "zip": zipped(enwik8=DATA),
+    "xz": lzma.compress(DATA, preset=0),
+    "gzip": gzip.compress(DATA, 1),
+    "bzip2": bz2.compress(DATA),
+}
+
+
+@pytest.mark.parametrize("kind", ["raw", *PACKED])
+def test_every_kind_is_told_by_its_bytes_and_not_by_its_name(tmp_path, kind):
+    source = tmp_path / "corpus.gz"
+    source.write_bytes(PACKED.get(kind, DATA))
+    fetch_enwik8(files=[source], raw=tmp_path / "out" / "raw", path=str(source), cache_dir=str(tmp_path))
+    assert (tmp_path / "out" / "raw").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_truncated_archive_says_so_and_leaves_no_file(tmp_path, kind):
+    source = tmp_path / "corpus"
+    source.write_bytes(PACKED[kind][:-200_000])
+    with pytest.raises(ValueError, match=rf"corpus: the {kind} archive is truncated"):
+        copy_unpacked(source, tmp_path / "out" / "raw")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_damaged_archive_says_so(tmp_path, kind):
+    damaged = bytearray(PACKED[kind])
+    damaged[700_000:700_020] = bytes(20)
+    source = tmp_path / "corpus"
+    source.write_bytes(damaged)
+    with pytest.raises(ValueError, match=rf"corpus: the {kind} archive is .*damaged"):
+        copy_unpacked(source, tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_text_that_begins_like_bzip2_is_text(tmp_path):
+    source = tmp_path / "corpus"
+    source.write_bytes(b"BZh is how a bzip2 file begins")
+    copy_unpacked(source, tmp_path / "raw")
+    assert (tmp_path / "raw").read_bytes() == source.read_bytes()
+
+
+def test_a_zip_must_hold_one_file_apart_from_the_mac_shadow(tmp_path):
+    source = tmp_path / "corpus.zip"
+    source.write_bytes(zipped(**{"a": b"text", "__MACOSX/a": b"shadow"}))
+    copy_unpacked(source, tmp_path / "raw")
+    assert (tmp_path / "raw").read_bytes() == b"text"
+    source.write_bytes(zipped(a=b"text", b=b"more"))
+    with pytest.raises(ValueError, match=r"exactly one file, it holds 2 \(a, b\)"):
+        copy_unpacked(source, tmp_path / "raw")
+
+
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+def test_an_empty_file_is_an_error(tmp_path, content):
+    source = tmp_path / "corpus"
+    source.write_bytes(content)
+    with pytest.raises(ValueError, match="corpus: holds no bytes"):
+        copy_unpacked(source, tmp_path / "raw")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere is no file"):
+        fetch_enwik8(files=[], raw=tmp_path / "raw", path=str(tmp_path / "nowhere"), cache_dir=str(tmp_path))
+
+
+def test_the_pinned_identity_is_the_published_one():
+    assert (ENWIK8.size, ENWIK8.md5) == (10**8, "a1fa5ffddb56f4953e226637dabbb36a")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves the zip; /cut announces more than it sends, /unsized announces nothing."""
+
+    requests = 0
+
+    def do_GET(self):
+        type(self).requests += 1
+        if "missing" in self.path:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        if "unsized" not in self.path:
+            self.send_header("Content-Length", str(len(PACKED["zip"]) + ("cut" in self.path) * 1000))
+        self.end_headers()
+        self.wfile.write(PACKED["zip"])
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def url(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    Server.requests = 0
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def identity(data):
+    return Identity("enwik8", len(data), hashlib.md5(data).hexdigest())
+
+
+def test_the_download_is_checked_kept_and_not_repeated(tmp_path, url):
+    for _ in range(2):
+        fetch_published_enwik8(tmp_path / "cache", tmp_path / "raw", url=f"{url}/enwik8.zip", expected=identity(DATA))
+        assert (tmp_path / "raw").read_bytes() == DATA
+    assert Server.requests == 1
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["enwik8.zip"]
+
+
+@pytest.mark.parametrize("other", [DATA[:-1], DATA[:-1] + bytes([DATA[-1] ^ 1])], ids=["size", "digest"])
+def test_other_bytes_are_refused_with_both_sizes_and_digests(tmp_path, url, other):
+    expected = identity(other)
+    with pytest.raises(ValueError, match="not enwik8") as raised:
+        fetch_published_enwik8(tmp_path / "cache", tmp_path / "raw", url=f"{url}/enwik8.zip", expected=expected)
+    for fact in (f"{len(DATA):,}", f"{len(other):,}", hashlib.md5(DATA).hexdigest(), expected.md5, "remove"):
+        assert fact in str(raised.value)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_cut_download_is_an_error_and_leaves_no_file(tmp_path, url):
+    with pytest.raises(ValueError, match=r"the download (was cut|failed)"):
+        download(f"{url}/cut.zip", tmp_path / "out" / "enwik8.zip")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_download_without_announced_length_is_taken(tmp_path, url):
+    download(f"{url}/unsized.zip", tmp_path / "enwik8.zip")
+    assert (tmp_path / "enwik8.zip").read_bytes() == PACKED["zip"]
+
+
+def test_a_server_that_refuses_or_is_not_there_is_named(tmp_path, url):
+    with pytest.raises(ValueError, match=r"missing.zip: the download failed .*404.*give its path"):
+        download(f"{url}/missing.zip", tmp_path / "enwik8.zip")
+    with pytest.raises(ValueError, match="the download failed"):
+        download("http://127.0.0.1:9/enwik8.zip", tmp_path / "enwik8.zip")
