@@ -1,0 +1,190 @@
+"""Run one model over all chunks and keep the vector of every token at every layer."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from lm_geometry import provenance
+from lm_geometry.checkpoints.ledger import read_listing, verify_file
+from lm_geometry.hidden_states import (
+    LayerKey,
+    LayerModel,
+    TokenSequence,
+    equal_length_batches,
+    non_finite,
+    tokenize_chunks,
+)
+from lm_geometry.job import run_job
+from lm_geometry.tables.files import file_sha256, open_table_writer, read_table, write_table
+from lm_geometry.tables.hidden_states import MANIFEST, layer_schema
+from lm_geometry.tables.schema import vector_array
+
+
+def dump_hidden_states(
+    *, checkpoint: Path, chunks: Path, tokenizer: Path, folder: Path, manifest: Path, device: str, threads: int = 1
+) -> None:
+    """Write one Parquet file per layer into ``folder``, whole or not at all, then the manifest that lists them.
+
+    Rows are in the order in which the model saw the chunks (by length), the same in every layer.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint's files are not those that were listed, or a state is NaN or infinite.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    model = _verified_model(checkpoint, device)
+    text = read_table(chunks, columns=["chunk", "text"])
+    sequences = tokenize_chunks(tokenizer, text["chunk"].to_pylist(), text["text"].to_pylist(), model.max_length)
+    _say_what_was_lost(sequences, text.num_rows, model.max_length)
+    _refuse_foreign_tokens(sequences, model.vocab_rows, tokenizer)
+    facts = {
+        "inputs": [checkpoint, chunks],
+        "settings": _settings(checkpoint, chunks, model, threads),
+        "origin": {"tokenizer_sha256": file_sha256(tokenizer)},
+    }
+    with _folder_at_once(folder) as temporary:
+        raw_lookup = _write_layers(model, sequences, temporary, facts)
+        rows = [_manifest_row(temporary / _file_name(key), key, raw_lookup) for key in sorted(raw_lookup)]
+    write_table(manifest, pa.Table.from_pylist(rows, schema=MANIFEST), MANIFEST, **facts)
+
+
+def _verified_model(checkpoint: Path, device: str) -> LayerModel:
+    """Load the model after checking sizes and digests of its files."""
+    folder = Path(provenance.read(checkpoint)["settings"]["folder"]).expanduser()
+    files = read_listing(checkpoint)
+    for file in files:
+        verify_file(folder / file.path, file)
+    safetensors = any(file.path.endswith(".safetensors") for file in files)
+    return LayerModel(folder, device=device, safetensors=safetensors)
+
+
+def _settings(checkpoint: Path, chunks: Path, model: LayerModel, threads: int) -> dict[str, Any]:
+    return {
+        "kind": model.kind,
+        "dtype": "float32",
+        "device": model.device,
+        "threads": threads,
+        "model_id": provenance.read(checkpoint)["origin"]["model_id"],
+        "revision": provenance.read(checkpoint)["settings"]["revision"],
+        "chunks": provenance.read(chunks)["settings"],
+    }
+
+
+def _say_what_was_lost(sequences: Sequence[TokenSequence], n_chunks: int, max_length: int | None) -> None:
+    if not sequences:
+        raise ValueError(f"no token in any of {n_chunks} chunks: the corpus is empty")
+    truncated = sum(sequence.truncated for sequence in sequences)
+    if truncated:
+        logging.warning(
+            "%d of %d chunks are longer than the model's %d positions and were cut", truncated, n_chunks, max_length
+        )
+    if len(sequences) < n_chunks:
+        logging.warning("%d of %d chunks have no token and were left out", n_chunks - len(sequences), n_chunks)
+
+
+def _refuse_foreign_tokens(sequences: Sequence[TokenSequence], vocab_rows: int, tokenizer: Path) -> None:
+    largest = max(int(sequence.ids.max()) for sequence in sequences)
+    if largest >= vocab_rows:
+        raise ValueError(
+            f"the tokenizer {tokenizer} gives token id {largest}, but the model's embedding table has {vocab_rows} "
+            "rows: they do not belong together"
+        )
+
+
+def _write_layers(
+    model: LayerModel, sequences: Sequence[TokenSequence], folder: Path, facts: Mapping[str, Any]
+) -> dict[LayerKey, bool]:
+    """Write all layers' files; return for each layer whether it is the bare look-up in the embedding table."""
+    batches = list(equal_length_batches(sequences))
+    raw_lookup: dict[LayerKey, bool] = {}
+    writers: dict[LayerKey, Any] = {}
+    with ExitStack() as stack, tqdm(total=len(sequences), unit="chunk", mininterval=5) as progress:
+        for batch in batches:
+            ids = np.stack([sequence.ids for sequence in batch])
+            embedded = model.look_up(ids)
+            for key, states in model.states(ids).items():
+                is_lookup = key.layer == 0 and states.shape == embedded.shape and bool((states == embedded).all())
+                raw_lookup[key] = raw_lookup.get(key, True) and is_lookup
+                values = states.cpu().numpy()
+                _refuse_non_finite(values, key, batch)
+                schema = layer_schema(values.shape[2])
+                if key not in writers:
+                    writers[key] = stack.enter_context(open_table_writer(folder / _file_name(key), schema, **facts))
+                writers[key].write_table(_rows(batch, values, schema))
+            progress.update(len(batch))
+    return raw_lookup
+
+
+def _rows(batch: Sequence[TokenSequence], values: np.ndarray, schema: pa.Schema) -> pa.Table:
+    n_sequences, length, width = values.shape
+    return pa.table(
+        [
+            pa.array(np.repeat(np.array([sequence.chunk for sequence in batch], dtype=np.int32), length)),
+            pa.array(np.tile(np.arange(length, dtype=np.int32), n_sequences)),
+            pa.array(np.concatenate([sequence.ids for sequence in batch])),
+            pa.array(np.concatenate([sequence.special for sequence in batch])),
+            vector_array(values.reshape(-1, width)),
+        ],
+        schema=schema,
+    )
+
+
+def _refuse_non_finite(values: np.ndarray, key: LayerKey, batch: Sequence[TokenSequence]) -> None:
+    bad = non_finite(values)
+    if bad is not None:
+        raise ValueError(
+            f"{key.stack} layer {key.layer}: a hidden state is NaN or infinite, first at chunk {batch[bad[0]].chunk}, "
+            f"position {bad[1]}; the checkpoint is damaged or overflows float32"
+        )
+
+
+def _file_name(key: LayerKey) -> str:
+    return f"{key.stack}_{key.layer:03d}{'_after_final_norm' if key.after_final_norm else ''}.parquet"
+
+
+def _manifest_row(path: Path, key: LayerKey, raw_lookup: Mapping[LayerKey, bool]) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        n_rows = file.metadata.num_rows
+        width = file.schema_arrow.field("vector").type.list_size
+    return {
+        "file": path.name,
+        **key._asdict(),
+        "raw_lookup": raw_lookup[key],
+        "n_rows": n_rows,
+        "width": width,
+        "size": path.stat().st_size,
+        "sha256": file_sha256(path),
+    }
+
+
+@contextmanager
+def _folder_at_once(folder: Path) -> Iterator[Path]:
+    """Yield a temporary sibling that becomes ``folder`` on success; what ``folder`` held before is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        yield temporary
+        # mkdtemp makes folders that only their owner opens; results are to be shared like any other folder.
+        temporary.chmod(folder.parent.stat().st_mode & 0o777)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run_job(snakemake, dump_hidden_states)
