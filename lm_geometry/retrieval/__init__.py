@@ -1,0 +1,1 @@
+"""Retrieval with mean-pooled token embeddings: collections, token counts, pooling and scoring."""

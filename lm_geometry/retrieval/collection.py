@@ -1,0 +1,249 @@
+"""Judged retrieval collections: folders in BEIR shape (Thakur et al. 2021) and MTEB tasks (Muennighoff et al. 2023)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+SPLIT = "test"
+
+_JUDGEMENT_HEADER = ["query-id", "corpus-id", "score"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Documents, queries and relevance judgements.
+
+    Parameters
+    ----------
+    documents, queries : dict of str to str
+        Text by id, in the order of the source. A document's text is ``(title + " " + text).strip()``.
+    judgements : dict of str to dict of str to int
+        Relevance by query id and document id; 0 = judged and not relevant. May name queries and documents that the
+        collection lacks.
+    """
+
+    documents: dict[str, str]
+    queries: dict[str, str]
+    judgements: dict[str, dict[str, int]]
+
+    def lowercase(self) -> "Collection":
+        """Return the collection with all texts in lower case."""
+        return replace(
+            self,
+            documents={key: text.lower() for key, text in self.documents.items()},
+            queries={key: text.lower() for key, text in self.queries.items()},
+        )
+
+    def sha256(self) -> str:
+        """Return a digest of the ids, texts and judgements, in their order."""
+        digest = hashlib.sha256()
+        for part in (self.documents, self.queries, self.judgements):
+            for item in part.items():
+                digest.update(json.dumps(item, ensure_ascii=False).encode() + b"\n")
+            digest.update(b"\n")
+        return digest.hexdigest()
+
+    def unknown_ids(self) -> tuple[list[str], list[str]]:
+        """Return the query ids and the document ids that judgements name and the collection lacks, sorted."""
+        judged = {document for relevances in self.judgements.values() for document in relevances}
+        return sorted(self.judgements.keys() - self.queries.keys()), sorted(judged - self.documents.keys())
+
+    def check(self, source: str) -> None:
+        """Check that the collection can be scored.
+
+        Raises
+        ------
+        ValueError
+            If there are no documents, no queries, no judgements, or no judgement names a known query and a known
+            document. Single unknown ids are no error: public collections have them, and an unknown relevant document
+            counts as not found.
+        """
+        for name, part in (("documents", self.documents), ("queries", self.queries), ("judgements", self.judgements)):
+            if not part:
+                raise ValueError(f"{source}: the collection has no {name}")
+        known = self.queries.keys() & self.judgements.keys()
+        if not any(self.judgements[query].keys() & self.documents.keys() for query in known):
+            query, relevances = next(iter(self.judgements.items()))
+            raise ValueError(
+                f"{source}: no judgement names a query and a document of the collection; the first judgement names "
+                f"query '{query}' and document '{next(iter(relevances))}', the first of {len(self.queries)} queries is "
+                f"'{next(iter(self.queries))}', the first of {len(self.documents)} documents "
+                f"'{next(iter(self.documents))}'"
+            )
+
+
+def read_beir_folder(folder: Path) -> Collection:
+    """Read ``corpus.jsonl``, ``queries.jsonl`` and the judgements, ``qrels/test.tsv`` or the only file in ``qrels``.
+
+    Lines end at line feeds only: real texts hold other line separators.
+
+    Raises
+    ------
+    ValueError
+        If a line cannot be read: bytes that are not UTF-8, broken JSON, a missing or repeated id, no text, a judgement
+        that is not three columns with an integer; the message names file and line. Or if the collection cannot be
+        scored (see ``Collection.check``).
+    FileNotFoundError
+        If one of the three files is absent.
+    """
+    folder = Path(folder)
+    collection = Collection(
+        documents=_read_texts(folder / "corpus.jsonl", _document_text),
+        queries=_read_texts(folder / "queries.jsonl", _query_text),
+        judgements=_read_judgements(_judgements_file(folder)),
+    )
+    collection.check(str(folder))
+    return collection
+
+
+def load_mteb_task(name: str) -> Collection:
+    """Load the test split of an MTEB retrieval task of one subset.
+
+    Raises
+    ------
+    ValueError
+        If there is no such task, or it is not plain text retrieval (reranking, instructions, images, several
+        languages).
+    OSError
+        If its data cannot be fetched.
+    """
+    import mteb
+
+    try:
+        task = mteb.get_task(name)
+    except KeyError as error:
+        raise ValueError(f"collection '{name}' is no MTEB task ({error.args[0]}); {_ADVICE}") from error
+    _check_task(name, task)
+    try:
+        task.load_data()
+    except OSError as error:
+        where = "{path}, revision {revision}".format(**task.metadata.dataset)
+        raise OSError(f"collection '{name}': its data ({where}) cannot be fetched: {error}; {_ADVICE}") from error
+    task.convert_v1_dataset_format_to_v2(num_proc=None)
+    data = next(iter(task.dataset.values()))[SPLIT]
+    _check_task_data(name, data)
+    collection = Collection(
+        documents={str(row["id"]): _document_text(row) for row in data["corpus"]},
+        queries={str(row["id"]): _query_text(row) for row in data["queries"]},
+        judgements={query: dict(relevances) for query, relevances in data["relevant_docs"].items() if relevances},
+    )
+    collection.check(f"collection '{name}'")
+    return collection
+
+
+_ADVICE = "name an MTEB text retrieval task, or give a folder in BEIR shape as {path: FOLDER}"
+
+
+def _check_task(name: str, task: Any) -> None:
+    from mteb.abstasks import AbsTaskRetrieval
+
+    if not isinstance(task, AbsTaskRetrieval) or list(task.metadata.modalities) != ["text"]:
+        raise ValueError(f"collection '{name}' is an MTEB task of type {task.metadata.type}; {_ADVICE}")
+    if SPLIT not in task.eval_splits:
+        raise ValueError(f"collection '{name}' has no {SPLIT} split, only {', '.join(task.eval_splits)}; {_ADVICE}")
+    if len(task.hf_subsets) != 1:
+        raise ValueError(f"collection '{name}' has {len(task.hf_subsets)} subsets and one is needed; {_ADVICE}")
+
+
+def _check_task_data(name: str, data: Any) -> None:
+    if data["top_ranked"] is not None:
+        raise ValueError(f"collection '{name}' re-ranks given documents; {_ADVICE}")
+    if "instruction" in data["queries"].column_names:
+        raise ValueError(f"collection '{name}' gives an instruction with each query; {_ADVICE}")
+
+
+def _document_text(fields: dict[str, Any]) -> str:
+    return (_text_field(fields, "title", default="") + " " + _text_field(fields, "text")).strip()
+
+
+def _query_text(fields: dict[str, Any]) -> str:
+    return _text_field(fields, "text")
+
+
+def _text_field(fields: dict[str, Any], key: str, *, default: str | None = None) -> str:
+    value = fields.get(key)
+    value = default if value is None else value
+    if not isinstance(value, str):
+        raise ValueError(f"key '{key}' is {json.dumps(value)} and must be a string")
+    return value
+
+
+def _read_texts(path: Path, text_of: Callable[[dict[str, Any]], str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for number, line in _numbered_lines(path):
+        try:
+            fields = json.loads(line)
+            identifier = _identifier(fields)
+            text = text_of(fields)
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{path}, line {number}: the text holds half of a surrogate pair ({error})") from error
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not valid JSON ({error})") from error
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+        if identifier in texts:
+            raise ValueError(f"{path}, line {number}: id '{identifier}' stands in line {lines[identifier]} already")
+        texts[identifier], lines[identifier] = text, number
+    return texts
+
+
+def _identifier(fields: Any) -> str:
+    if not isinstance(fields, dict):
+        raise ValueError(f"a JSON object is needed and this is a {type(fields).__name__}")
+    if "_id" not in fields:
+        raise ValueError(f"key '_id' is missing; the keys are {', '.join(fields) or 'none'}")
+    identifier = fields["_id"]
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
+        raise ValueError(f"key '_id' is {json.dumps(identifier)} and must be a string that is not empty")
+    return str(identifier)
+
+
+def _judgements_file(folder: Path) -> Path:
+    preferred = folder / "qrels" / f"{SPLIT}.tsv"
+    if preferred.is_file():
+        return preferred
+    found = sorted((folder / "qrels").glob("*.tsv"))
+    if not found:
+        raise FileNotFoundError(f"{preferred}: no judgements; a folder in BEIR shape has them in qrels/{SPLIT}.tsv")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ValueError(f"{preferred.parent}: holds {names} and no {SPLIT}.tsv; rename the one to use to {SPLIT}.tsv")
+    return found[0]
+
+
+def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
+    judgements: dict[str, dict[str, int]] = {}
+    for number, line in _numbered_lines(path):
+        columns = line.rstrip("\r").split("\t")
+        if number == 1 and columns == _JUDGEMENT_HEADER:
+            continue
+        if len(columns) != 3:
+            raise ValueError(f"{path}, line {number}: 3 columns divided by tabs are needed, found {len(columns)}")
+        query, document, relevance = columns
+        try:
+            value = int(relevance)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: relevance '{relevance}' is no integer") from error
+        earlier = judgements.setdefault(query, {}).setdefault(document, value)
+        if earlier != value:
+            raise ValueError(
+                f"{path}, line {number}: query '{query}' and document '{document}' are judged {value} here and "
+                f"{earlier} before"
+            )
+    return judgements
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8").removesuffix("\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}, line {number}: not UTF-8 ({error}); convert the file to UTF-8") from error
+            if text.strip():
+                yield number, text

@@ -1,0 +1,32 @@
+"""Count the tokens of all texts of a collection."""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+
+from lm_geometry.job import run_job
+from lm_geometry.retrieval.tokenization import count_tokens, counts_to_table, load_tokenizer
+from lm_geometry.tables.files import read_table, write_table
+from lm_geometry.tables.token_counts import SCHEMA
+
+
+def tokenize_collection(*, corpus: Path, queries: Path, tokenizer: Path, counts: Path, max_length: int) -> None:
+    """Write the token counts of ``corpus`` and ``queries`` under ``tokenizer``, a ``tokenizer.json``."""
+    loaded = load_tokenizer(tokenizer, max_length=max_length)
+    sides = [
+        counts_to_table(count_tokens(read_table(path, ["text"])["text"].to_pylist(), loaded), side)
+        for side, path in (("corpus", corpus), ("queries", queries))
+    ]
+    write_table(
+        counts,
+        pa.concat_tables(sides),
+        SCHEMA,
+        inputs=[corpus, queries],
+        settings={"max_length": max_length},
+        origin={"tokenizer_sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest()},
+    )
+
+
+if __name__ == "__main__":
+    run_job(snakemake, tokenize_collection)

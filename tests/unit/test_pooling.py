@@ -1,0 +1,153 @@
+"""Token counts and pooling, against a loop over the tokens."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import sparse
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+
+from lm_geometry.embeddings.precision import round_to_bfloat16
+from lm_geometry.embeddings.random_table import random_blocks
+from lm_geometry.retrieval.pooling import mean_pool, pool_random_table
+from lm_geometry.retrieval.tokenization import count_tokens, counts_from_table, counts_to_table, load_tokenizer
+from lm_geometry.tables.schema import conform
+from lm_geometry.tables.token_counts import SCHEMA
+
+ROWS, WIDTH = 50, 12
+
+
+@pytest.fixture
+def tokenizer_file(tmp_path):
+    """Words w0 to w39 are the ids 0 to 39; 41 begins each text and 42 ends it."""
+    vocabulary = {f"w{i}": i for i in range(40)} | {"[UNK]": 40, "[B]": 41, "[E]": 42}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="[B] $A [E]", special_tokens=[("[B]", 41), ("[E]", 42)])
+    # Left from some training run; neither may touch what is counted.
+    tokenizer.enable_padding(length=20)
+    tokenizer.enable_truncation(max_length=3)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+def texts(n, seed=0):
+    generator = np.random.default_rng(seed)
+    return [" ".join(f"w{i}" for i in generator.integers(0, 40, generator.integers(0, 60))) for _ in range(n)] + [""]
+
+
+def plain_mean(ids, table):
+    """The mean over the tokens of a text, one after the other."""
+    total = np.zeros(table.shape[1])
+    for token in ids:
+        total += table[token]
+    return total / len(ids) if ids else total
+
+
+def ids_of(text):
+    return [41, *(int(word[1:]) for word in text.split()), 42]
+
+
+@pytest.fixture
+def table():
+    return np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32)
+
+
+def test_counts_hold_every_token_with_special_ones(tokenizer_file):
+    some = texts(30)
+    counts = count_tokens(some, load_tokenizer(tokenizer_file)).toarray()
+    assert counts.shape == (31, 43)
+    for text, row in zip(some, counts, strict=True):
+        assert np.array_equal(row, np.bincount(ids_of(text), minlength=43))
+
+
+@pytest.mark.parametrize("max_length", [3, 10])
+def test_special_tokens_count_inside_the_limit(tokenizer_file, max_length):
+    counts = count_tokens(["w1 " * 100, "w2"], load_tokenizer(tokenizer_file, max_length=max_length)).toarray()
+    assert counts.sum(axis=1).tolist() == [max_length, 3]
+    assert counts[0, [1, 41, 42]].tolist() == [max_length - 2, 1, 1]
+
+
+def test_the_study_cuts_at_2048(tokenizer_file):
+    assert count_tokens(["w1 " * 3000], load_tokenizer(tokenizer_file)).sum() == 2048
+
+
+def test_unusable_tokenizers_are_named(tokenizer_file):
+    with pytest.raises(ValueError, match="max_length: 2 leaves no room beside 2 special tokens"):
+        load_tokenizer(tokenizer_file, max_length=2)
+    tokenizer_file.write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer.json: not a tokenizer.json"):
+        load_tokenizer(tokenizer_file)
+
+
+def test_counts_survive_their_table():
+    counts = sparse.csr_array(np.array([[0, 2, 0, 1], [0, 0, 0, 0], [3, 0, 0, 0]], dtype=np.int32))
+    table = conform(
+        pa.concat_tables([counts_to_table(counts, "corpus"), counts_to_table(counts[:2], "queries")]), SCHEMA
+    )
+    assert np.array_equal(counts_from_table(table, "corpus", 3).toarray(), counts.toarray())
+    assert np.array_equal(counts_from_table(table, "queries", 2).toarray(), counts.toarray()[:2])
+    with pytest.raises(ValueError, match="name text 2 of the corpus, which has 2 texts"):
+        counts_from_table(table, "corpus", 2)
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+@pytest.mark.parametrize("accumulate", [np.float64, np.float32])
+def test_pooling_is_the_plain_mean_over_tokens(tokenizer_file, table, block, accumulate):
+    some = texts(40)
+    counts = count_tokens(some, load_tokenizer(tokenizer_file))
+    blocks = (table[start : start + block] for start in range(0, ROWS, block))
+    pooled = mean_pool(counts, blocks, rows=ROWS, columns=WIDTH, accumulate=accumulate)
+    expected = np.stack([plain_mean(ids_of(text), table.astype(np.float64)) for text in some])
+    assert pooled.dtype == np.float32
+    if accumulate == np.float64:
+        assert np.array_equal(pooled, expected.astype(np.float32))
+    assert np.allclose(pooled, expected, rtol=0, atol=1e-6)
+
+
+def test_more_columns_than_are_multiplied_at_a_time(tokenizer_file):
+    table = np.random.default_rng(2).normal(size=(ROWS, 1100)).astype(np.float32)
+    counts = count_tokens(["w1 w2 w2"], load_tokenizer(tokenizer_file))
+    pooled = mean_pool(counts, [table], rows=ROWS, columns=1100)
+    assert np.array_equal(pooled[0], plain_mean([41, 1, 2, 2, 42], table.astype(np.float64)).astype(np.float32))
+
+
+def test_a_text_without_tokens_is_zero(table):
+    counts = sparse.csr_array(np.array([[0, 0, 0], [0, 2, 0]], dtype=np.int32))
+    pooled = mean_pool(counts, [table], rows=ROWS, columns=WIDTH)
+    assert not pooled[0].any()
+    assert np.array_equal(pooled[1], table[1])
+    assert not mean_pool(sparse.csr_array((2, 0), dtype=np.int32), [table], rows=ROWS, columns=WIDTH).any()
+
+
+def test_random_tables_are_pooled_as_if_they_were_held(tokenizer_file):
+    counts = count_tokens(texts(20), load_tokenizer(tokenizer_file))
+    table = np.concatenate(list(random_blocks(ROWS, 64, 42)))
+    expected = mean_pool(counts, [table[:, :40]], rows=ROWS, columns=40)
+    pooled = pool_random_table(counts, ROWS, 64, 42, generator="legacy_bf16", n_columns=40)
+    assert np.allclose(pooled, expected, rtol=0, atol=1e-9)
+    assert np.array_equal(round_to_bfloat16(table), table)
+
+
+def test_a_token_beyond_the_table_is_an_error_with_both_numbers(table):
+    counts = sparse.csr_array(([1], [50], [0, 1]), shape=(1, 51))
+    with pytest.raises(ValueError, match="token id 50 occurs in the texts and the embedding table has 50 rows"):
+        mean_pool(counts, [table], rows=ROWS, columns=WIDTH)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_entry_that_is_not_finite_is_an_error_with_its_place(table, value):
+    table[33, 5] = value
+    counts = sparse.csr_array(np.eye(3, dtype=np.int32))
+    with pytest.raises(ValueError, match=f"holds {value} in row 33, column 5"):
+        mean_pool(counts, [table[:20], table[20:]], rows=ROWS, columns=WIDTH)
+
+
+def test_a_table_of_another_shape_than_announced_is_an_error(table):
+    counts = sparse.csr_array(np.eye(3, dtype=np.int32))
+    with pytest.raises(ValueError, match="ends after 20 of 50 rows"):
+        mean_pool(counts, [table[:20]], rows=ROWS, columns=WIDTH)
+    with pytest.raises(ValueError, match="rows 0 to 49 of the embedding table are 11 wide"):
+        mean_pool(counts, [table[:, :11]], rows=ROWS, columns=WIDTH)

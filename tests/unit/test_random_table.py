@@ -1,0 +1,121 @@
+"""The random tables: the study's checksum, torch's arithmetic restated with torch itself, and the block interface."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lm_geometry.embeddings.precision import round_table, round_to_bfloat16
+from lm_geometry.embeddings.random_table import GENERATORS, random_blocks
+
+
+def draw(rows, columns, seed, **options):
+    return np.concatenate(list(random_blocks(rows, columns, seed, **options)))
+
+
+def bfloat16_bytes(table):
+    return (table.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+
+
+def torch_before_2026(rows, columns, seed):
+    """``normal_fill`` of torch 2.0's DistributionTemplates.h, every operation done by torch in bfloat16."""
+    generator = torch.Generator().manual_seed(seed)
+    size = rows * columns
+
+    def uniform(count):
+        # bfloat16 uniforms took the low 8 bits of each 32-bit word; random_ below 256 gives the word mod 256.
+        words = torch.empty(count, dtype=torch.int64).random_(0, 256, generator=generator)
+        return words.to(torch.bfloat16) / 256
+
+    def fill_16(data):
+        std = torch.tensor(math.sqrt(2 / (rows + columns)), dtype=torch.bfloat16)
+        radius = torch.sqrt(-2 * torch.log(1 - data[:8]))
+        angle = (2 * math.pi * data[8:].float()).to(torch.bfloat16)
+        return torch.cat([radius * torch.cos(angle) * std + 0, radius * torch.sin(angle) * std + 0])
+
+    data = uniform(size)
+    for start in range(0, size - 15, 16):
+        data[start : start + 16] = fill_16(data[start : start + 16])
+    if size % 16:
+        data[-16:] = fill_16(uniform(16))
+    return data.reshape(rows, columns).float().numpy()
+
+
+def test_the_studys_table_has_its_checksum():
+    digest = hashlib.sha256(bfloat16_bytes(draw(300, 14336, 42))).hexdigest()
+    assert digest.startswith("2b05d178e218e8bb")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 32), (1, 16), (37, 5), (7, 3), (50, 1), (3, 33), (18, 1)])
+@pytest.mark.parametrize("seed", [0, 42, 2**32 - 1])
+def test_legacy_draw_is_what_torch_did_also_where_16_does_not_divide(rows, columns, seed):
+    expected = torch_before_2026(rows, columns, seed)
+    assert bfloat16_bytes(draw(rows, columns, seed, block_rows=16)) == bfloat16_bytes(expected)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(300, 14336), (37, 5), (7, 1)])
+def test_torch_draw_is_what_the_installed_torch_gives(rows, columns):
+    table = torch.empty(rows, columns, dtype=torch.bfloat16)
+    torch.manual_seed(42)
+    torch.nn.init.xavier_normal_(table)
+    assert np.array_equal(draw(rows, columns, 42, generator="torch", block_rows=16), table.float().numpy())
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("columns", [48, 37])
+def test_blocks_and_first_columns_are_parts_of_one_table(generator, columns):
+    whole = draw(100, columns, 7, generator=generator)
+    assert whole.shape == (100, columns)
+    assert whole.dtype == np.float32
+    for block_rows in (1, 16, 33, 1000):
+        part = draw(100, columns, 7, generator=generator, n_columns=20, block_rows=block_rows)
+        assert np.array_equal(part, whole[:, :20])
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_entries_are_bfloat16_with_xaviers_spread(generator):
+    table = draw(500, 400, 1, generator=generator)
+    assert np.array_equal(round_to_bfloat16(table), table)
+    assert not np.signbit(table[table == 0]).any()
+    # 256 levels of the radius lose its tail: the spread is a little under the nominal one in the legacy draw.
+    assert table.std() == pytest.approx(math.sqrt(2 / 900), rel=0.02)
+    assert abs(table.mean()) < 5 * table.std() / math.sqrt(table.size)
+
+
+def test_a_narrow_draw_is_another_table_than_the_first_columns_of_a_wide_one():
+    narrow, wide = draw(64, 512, 42), draw(64, 1024, 42, n_columns=512)
+    assert abs(np.corrcoef(narrow[1:].ravel(), wide[1:].ravel())[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rows": 3, "columns": 5, "seed": 1}, "3 rows x 5 columns"),
+        ({"rows": 0, "columns": 16, "seed": 1}, "0 rows"),
+        ({"rows": 9, "columns": 16, "seed": 1, "n_columns": 17}, "17 of 16 columns"),
+        ({"rows": 9, "columns": 16, "seed": -1}, "-1 is out of range"),
+        ({"rows": 9, "columns": 16, "seed": 2**32}, "4294967296 is out of range"),
+        ({"rows": 9, "columns": 16, "seed": 1, "generator": "numpy"}, "'numpy' is unknown: use one of legacy_bf16"),
+    ],
+)
+def test_arguments_out_of_range_are_named_at_the_call(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        random_blocks(**arguments)
+
+
+def test_rounding_to_bfloat16_is_torchs():
+    generator = np.random.default_rng(0)
+    values = generator.integers(0, 2**32, 100_000, dtype=np.uint32).view(np.float32)
+    values = np.concatenate([values[np.isfinite(values)], np.float32([0, -0.0, 1.00390625, 1.01171875, 1e-40])])
+    values = values[np.abs(values) < 3e38]
+    expected = torch.from_numpy(values).to(torch.bfloat16).float().numpy()
+    assert np.array_equal(round_to_bfloat16(values).view(np.uint32), expected.view(np.uint32))
+    assert np.array_equal(round_table(values, "bfloat16"), expected)
+    assert np.array_equal(round_table(values, "float32"), values)
+
+
+def test_unknown_precision_is_named():
+    with pytest.raises(ValueError, match="'float16' is unknown: use one of bfloat16, float32"):
+        round_table(np.ones((2, 2), dtype=np.float32), "float16")
