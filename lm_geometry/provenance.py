@@ -21,6 +21,7 @@ from lm_geometry.version import __version__
 KEY = b"lm_geometry"
 LIBRARIES = (
     "numpy", "scipy", "pyarrow", "torch", "transformers", "tokenizers", "safetensors", "mteb", "pytrec-eval-terrier",
+    "mwparserfromhell",
 )  # fmt: skip
 
 # Set once per job by lm_geometry.job, so that every file a rule writes names the rule and the code that made it.

@@ -1,0 +1,178 @@
+"""Do the sources and paths in a config lead anywhere? Looks at folders, opens no file, asks no hub."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lm_geometry.checkpoints.source import (
+    CONFIG,
+    TOKENIZER_FILES,
+    Source,
+    open_revision,
+    open_tokenizer_revision,
+    parse_source,
+)
+from lm_geometry.configuration.lenient import mapping_at, text_at, texts_at
+from lm_geometry.configuration.names import DYNAMICS, SCALING, profiled_models, scored_models
+from lm_geometry.configuration.schema import expanded
+from lm_geometry.configuration.wording import choices, did_you_mean, say
+
+_COLLECTION_FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
+_NO_SOURCE = "is no source; write a hub id (owner/name), a path that begins with ./ ../ / or ~, or embedded:NAME"
+
+# A revision that a study needs: the key that names it, and its name.
+_Needed = tuple[tuple[str | int, ...], str]
+
+
+def find_location_errors(config: dict[str, Any], base: Path) -> Iterator[str]:
+    """Yield a line for each source or path that leads nowhere.
+
+    Parameters
+    ----------
+    config : dict
+        A config with its defaults, which may be malformed elsewhere.
+    base : Path
+        Folder that relative paths start at.
+    """
+    for model in mapping_at(config, "models"):
+        yield from _model_source(config, model, base)
+        yield from _tokenizer_source(config, model, base)
+    for path, look in (
+        ((SCALING, "collection", "path"), _collection),
+        ((DYNAMICS, "corpus", "path"), _corpus),
+        (("results_dir",), _results),
+    ):
+        if text := text_at(config, *path):
+            yield from _readable(path, text, look(path, text, _below(base, text)))
+
+
+def _readable(path: tuple[str, ...], text: str, lines: Iterator[str]) -> Iterator[str]:
+    """Yield ``lines``, and one more if looking at the disk fails: no permission, or a name that is too long."""
+    try:
+        yield from lines
+    except OSError as error:
+        yield say(path, text, f"cannot be looked at ({error.strerror}); name one that this user may read")
+
+
+def _below(base: Path, path: str) -> Path:
+    return base / expanded(path)
+
+
+def _source_of(text: str | None) -> Source | None:
+    try:
+        return parse_source(text) if text else None
+    except ValueError:
+        return None
+
+
+def _model_source(config: dict[str, Any], model: str, base: Path) -> Iterator[str]:
+    text = text_at(config, "models", model, "source")
+    source = _source_of(text)
+    path = ("models", model, "source")
+    if text and source is None:
+        yield say(path, text, _NO_SOURCE)
+    elif source and source.kind == "embedded":
+        yield from _embedded_model(path, source.location, _needed_revisions(config, model))
+    elif source and source.kind == "folder":
+        needs_tokenizer = text_at(config, "models", model, "tokenizer") is None
+        needed = _needed_revisions(config, model)
+        yield from _readable(path, text, _folder_model(path, text, _below(base, text), needed, needs_tokenizer))
+
+
+def _needed_revisions(config: dict[str, Any], model: str) -> list[_Needed]:
+    needed: list[_Needed] = list(texts_at(config, DYNAMICS, "training", model, "revisions"))
+    own = text_at(config, "models", model, "revision")
+    # A model that is only followed over training needs its own revision just for the tokenizer that lies there.
+    brings_tokenizer = text_at(config, "models", model, "tokenizer") is None and not _is_embedded(config, model)
+    if own and (brings_tokenizer or model in scored_models(config) | profiled_models(config)):
+        needed.insert(0, (("models", model, "revision"), own))
+    return needed
+
+
+def _is_embedded(config: dict[str, Any], model: str) -> bool:
+    source = _source_of(text_at(config, "models", model, "source"))
+    return source is not None and source.kind == "embedded"
+
+
+def _embedded_model(path: tuple[str, ...], name: str, needed: Iterable[_Needed]) -> Iterator[str]:
+    from lm_geometry.demo.recipes import RECIPES
+
+    if name not in RECIPES:
+        yield say(path, f"embedded:{name}", f"no such embedded model; {_nearest(name, RECIPES)}")
+        return
+    revisions = RECIPES[name].revisions
+    for revision_path, revision in needed:
+        if revision not in revisions:
+            yield say(revision_path, revision, f"embedded:{name} has no such revision; use {choices(revisions)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    guess = did_you_mean(name, known, prefix="embedded:")
+    return guess or f"use {choices(f'embedded:{item}' for item in known)}"
+
+
+def _folder_model(
+    path: tuple[str, ...], text: str, folder: Path, needed: list[_Needed], needs_tokenizer: bool
+) -> Iterator[str]:
+    if not folder.is_dir():
+        yield say(path, text, f"no such folder ({folder.absolute()}); relative paths start at the working directory")
+        return
+    if not any((place / CONFIG).is_file() for place in [folder, *folder.iterdir()]):
+        yield say(path, text, f"holds no {CONFIG}, nor does a folder in it; name the folder that a model was saved to")
+        return
+    for revision_path, revision in needed:
+        try:
+            opened = open_revision(Source("folder", str(folder)), revision)
+        except ValueError as error:
+            problem = str(error).removeprefix(f"{folder}: ")
+            yield say(revision_path, revision, f"{text} has {problem}")
+            continue
+        names = {item.name for item in opened.folder.iterdir()}
+        if needs_tokenizer and revision_path[0] == "models" and not names & TOKENIZER_FILES:
+            yield say(path, text, f"holds no tokenizer; add tokenizer.json, or set models.{path[1]}.tokenizer")
+
+
+def _tokenizer_source(config: dict[str, Any], model: str, base: Path) -> Iterator[str]:
+    from lm_geometry.demo.recipes import RECIPES
+
+    text = text_at(config, "models", model, "tokenizer")
+    source = _source_of(text)
+    path = ("models", model, "tokenizer")
+    if text and source is None:
+        yield say(path, text, _NO_SOURCE)
+    elif source and source.kind == "embedded":
+        known = sorted({recipe.tokenizer for recipe in RECIPES.values()})
+        if source.location not in known:
+            yield say(path, text, f"no such embedded tokenizer; {_nearest(source.location, known)}")
+    elif source and source.kind == "folder":
+        yield from _readable(path, text, _folder_tokenizer(path, text, _below(base, text)))
+
+
+def _folder_tokenizer(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+    if not folder.is_dir():
+        yield say(path, text, f"no such folder ({folder.absolute()})")
+        return
+    try:
+        open_tokenizer_revision(Source("folder", str(folder)), "main")
+    except ValueError:
+        yield say(path, text, "holds no tokenizer files, such as tokenizer.json")
+
+
+def _collection(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+    if not folder.is_dir():
+        problem = "is a file; name the folder" if folder.exists() else f"no such folder ({folder.absolute()})"
+        yield say(path, text, problem)
+    elif missing := [name for name in _COLLECTION_FILES if not (folder / name).is_file()]:
+        yield say(path, text, f"holds no {choices(missing)}; a collection has {', '.join(_COLLECTION_FILES)}")
+    elif PurePosixPath(text).name in ("", ".."):
+        yield say(path, text, "has no name to call the collection by; write the folder's name")
+
+
+def _corpus(path: tuple[str, ...], text: str, file: Path) -> Iterator[str]:
+    if not file.is_file():
+        yield say(path, text, "is a folder; name one file" if file.is_dir() else f"no such file ({file.absolute()})")
+
+
+def _results(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+    if folder.is_file():
+        yield say(path, text, "is a file; name a folder")

@@ -1,0 +1,169 @@
+"""Do the names in a config fit together: models, suites, variants, revisions, tokenizers? Touches no file."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lm_geometry.configuration.lenient import Path, count_at, mapping_at, text_at, texts_at
+from lm_geometry.configuration.wording import choices, did_you_mean, key_of, say
+
+SCALING = "embedding_scaling"
+DYNAMICS = "representation_dynamics"
+# English prose takes about four characters per token, vocabularies of a few thousand three; only bytes take one.
+_LIKELY_CHARACTERS_PER_TOKEN = 4
+_LEAST_CHARACTERS_PER_TOKEN = 2
+
+
+def find_name_errors(config: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each name that does not fit; ``config`` has its defaults but may be malformed elsewhere."""
+    yield from _missing_studies(config)
+    yield from _unknown_suites(config)
+    yield from _unknown_models(config)
+    yield from _unused_models(config)
+    yield from _names_alike(config)
+    yield from _variants(config)
+    yield from _misspelt_collection(config)
+    yield from _unused_vocab_rows(config)
+    yield from _steps(config)
+    yield from _batches(config)
+
+
+def scored_models(config: dict[str, Any]) -> set[str]:
+    """Return the models of the suites that the embedding study names."""
+    suites = {suite for _, suite in texts_at(config, SCALING, "suites")}
+    return {name for name in mapping_at(config, "models") if text_at(config, "models", name, "suite") in suites}
+
+
+def profiled_models(config: dict[str, Any]) -> set[str]:
+    """Return the models whose layer profiles are drawn."""
+    return {name for _, name in texts_at(config, DYNAMICS, "profiles")}
+
+
+def _missing_studies(config: dict[str, Any]) -> Iterator[str]:
+    if SCALING not in config and DYNAMICS not in config:
+        yield f"{SCALING}: not given, nor {DYNAMICS}: add at least one of the two studies"
+    if isinstance(config.get(DYNAMICS), dict):
+        profiles, training = config[DYNAMICS].get("profiles"), config[DYNAMICS].get("training")
+        if profiles == [] and training == {}:
+            yield say((DYNAMICS, "profiles"), [], "is empty, and so is training; name at least one model")
+
+
+def _unknown_suites(config: dict[str, Any]) -> Iterator[str]:
+    suites = {text_at(config, "models", name, "suite") for name in mapping_at(config, "models")}
+    if None in suites or not suites:  # an error of its own, and the suite may be the one that is missed here
+        return
+    for path, suite in texts_at(config, SCALING, "suites"):
+        if suite not in suites:
+            yield say(path, suite, f"no model belongs to this suite; {_guess(suite, suites)}")
+
+
+def _unknown_models(config: dict[str, Any]) -> Iterator[str]:
+    models = mapping_at(config, "models")
+    named = texts_at(config, DYNAMICS, "profiles")
+    named += [((DYNAMICS, "training", name), name) for name in mapping_at(config, DYNAMICS, "training")]
+    for path, name in named:
+        if models and name not in models:
+            yield say(path, name, f"is not among the models; {_guess(name, models)}")
+
+
+def _guess(name: str, known: Any) -> str:
+    return did_you_mean(name, known) or f"use {choices(sorted(known))}"
+
+
+def _unused_models(config: dict[str, Any]) -> Iterator[str]:
+    used = scored_models(config) | profiled_models(config) | set(mapping_at(config, DYNAMICS, "training"))
+    if not used:  # no study can be read: its own errors say more
+        return
+    for name in mapping_at(config, "models"):
+        if name not in used and isinstance(suite := text_at(config, "models", name, "suite"), str):
+            fix = f"add its suite to {SCALING}.suites or its name to {DYNAMICS}.profiles or training, or remove it"
+            yield f"models.{name}: suite {suite!r}: no study uses this model; {fix}"
+
+
+def _names_alike(config: dict[str, Any]) -> Iterator[str]:
+    models = mapping_at(config, "models")
+    yield from _alike([(("models", name), name) for name in models])
+    yield from _alike([(("models", name, "suite"), text_at(config, "models", name, "suite") or "") for name in models])
+    for name in mapping_at(config, DYNAMICS, "training"):
+        yield from _alike(texts_at(config, DYNAMICS, "training", name, "revisions"))
+
+
+def _alike(named: list[tuple[Path, str]]) -> Iterator[str]:
+    first: dict[str, tuple[Path, str]] = {}
+    for path, name in named:
+        other_path, other = first.setdefault(name.casefold(), (path, name))
+        if other != name:
+            yield say(path, name, f"differs from {key_of(other_path)} ({other!r}) in case only; rename one")
+
+
+def _variants(config: dict[str, Any]) -> Iterator[str]:
+    for path, variant in texts_at(config, SCALING, "variants"):
+        found = re.fullmatch(r"(crop|pad)_([0-9]{1,9})", variant)
+        if found is None:
+            continue
+        kind, number = found[1], int(found[2])
+        if number < 1:
+            yield say(path, variant, f"{kind}_<{'k' if kind == 'crop' else 'n'}> needs at least 1 column")
+        elif variant != f"{kind}_{number}":
+            yield say(path, variant, f"write {kind}_{number}")
+
+
+def _misspelt_collection(config: dict[str, Any]) -> Iterator[str]:
+    collection = text_at(config, SCALING, "collection")
+    if collection and collection != "embedded" and collection.casefold() == "embedded":
+        yield say((SCALING, "collection"), collection, "no MTEB task; write embedded, in lower case")
+
+
+def _unused_vocab_rows(config: dict[str, Any]) -> Iterator[str]:
+    rows = mapping_at(config, SCALING, "random_tokenizer", "vocab_rows")
+    tokenizers = {_tokenizer_label(config, name) for name in scored_models(config)}
+    for tokenizer in rows:
+        if tokenizers and tokenizer not in tokenizers:
+            path = (SCALING, "random_tokenizer", "vocab_rows", tokenizer)
+            yield say(path, rows[tokenizer], f"no scored model has this tokenizer; {_guess(tokenizer, tokenizers)}")
+
+
+def _tokenizer_label(config: dict[str, Any], model: str) -> str:
+    """Return the source of a model's tokenizer, as ``vocab_rows`` and the tables name it."""
+    from lm_geometry.demo.recipes import RECIPES
+
+    named = text_at(config, "models", model, "tokenizer")
+    source = text_at(config, "models", model, "source") or ""
+    recipe = RECIPES.get(source.removeprefix("embedded:")) if source.startswith("embedded:") else None
+    return named or (f"embedded:{recipe.tokenizer}" if recipe else source)
+
+
+def _steps(config: dict[str, Any]) -> Iterator[str]:
+    pattern = text_at(config, DYNAMICS, "step_pattern")
+    if pattern is None:
+        return
+    path = (DYNAMICS, "step_pattern")
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        yield say(path, pattern, f"is no regular expression ({error})")
+        return
+    if compiled.groups < 1:
+        yield say(path, pattern, r"has no group; put the digits into parentheses, as in step(\d+)")
+        return
+    for name in mapping_at(config, DYNAMICS, "training"):
+        for path, revision in texts_at(config, DYNAMICS, "training", name, "revisions"):
+            found = compiled.fullmatch(revision)
+            if found is None or not (found[1] or "").isdecimal():
+                fix = "name a revision that holds its step, or set step_pattern"
+                yield say(path, revision, f"{DYNAMICS}.step_pattern '{pattern}' finds no training step in it; {fix}")
+
+
+def _batches(config: dict[str, Any]) -> Iterator[str]:
+    keys = ("n_chunks", "n_batches", "chunk_characters", "batch_size")
+    n_chunks, n_batches, characters, batch_size = (count_at(config, DYNAMICS, key) for key in keys)
+    if not (n_chunks and n_batches and characters and batch_size):
+        return
+    group = n_chunks // n_batches
+    if group < 1:
+        yield say((DYNAMICS, "n_chunks"), n_chunks, f"fewer than n_batches ({n_batches}); raise it")
+    elif group * characters < batch_size * _LEAST_CHARACTERS_PER_TOKEN:
+        tokens = group * characters // _LIKELY_CHARACTERS_PER_TOKEN
+        fix = f"lower it to {tokens} or less, or raise n_chunks"
+        holds = f"n_chunks / n_batches = {group} chunks of {characters} characters hold about {tokens} tokens"
+        yield say((DYNAMICS, "batch_size"), batch_size, f"{holds}; {fix}")
