@@ -1,0 +1,236 @@
+"""How every figure looks, and how it is saved: fonts, colours, sizes, files, captions."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import pandas as pd
+import pyarrow as pa
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from lm_geometry.tables.files import atomic_path, write_csv, write_table, write_text
+
+PAGE_WIDTH = 7.0
+"""Width of both columns of a two-column page, in inches."""
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5230", "#000000")
+"""Okabe and Ito's colours, which colour-blind readers tell apart; brown stands in for their yellow, too pale."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+GREY = "#707070"
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "lines.solid_capstyle": "round",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 220,
+    "pdf.fonttype": 42,
+    # Element ids in an SVG are random unless salted; a rerun must write the same bytes.
+    "svg.hashsalt": "lm-geometry",
+}
+# Each format writes the time or the library's version by default.
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+BAND_ALPHA = 0.15
+GAP = "no value"
+
+
+class Drawing(NamedTuple):
+    """A figure, the table it was drawn from, and its caption: a title line, an empty line, paragraphs."""
+
+    figure: Figure
+    data: pa.Table
+    caption: str
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Run ``draw`` with the house style, and leave matplotlib's settings as they were."""
+
+    @wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(_STYLE)
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@styled
+def save(
+    drawing: Drawing,
+    *,
+    png: Path,
+    svg: Path,
+    pdf: Path,
+    data: Path,
+    csv: Path,
+    caption: Path,
+    inputs: Sequence[Path],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write a drawing as PNG, SVG and PDF, its data as Parquet and CSV, and its caption as reStructuredText.
+
+    The same drawing gives the same bytes. The caption also stands in the Parquet file's provenance.
+    """
+    # Laid out once, not once per format: it is the slow part, and the three are to look alike.
+    drawing.figure.draw_without_rendering()
+    drawing.figure.set_layout_engine("none")
+    for kind, path in (("png", png), ("svg", svg), ("pdf", pdf)):
+        with atomic_path(path) as temporary:
+            drawing.figure.savefig(temporary, format=kind, metadata=_METADATA[kind])
+    settings = {**settings, "caption": drawing.caption}
+    write_table(data, drawing.data, drawing.data.schema, inputs=inputs, settings=settings)
+    write_csv(csv, drawing.data)
+    write_text(caption, caption_to_rst(drawing.caption))
+
+
+def caption_to_rst(caption: str) -> str:
+    """Return the caption as a text that Snakemake's report shows as it is: neither RST markup nor a Jinja template."""
+    escaped = re.sub(r"([\\`*_|<>\[\]#:])", r"\\\1", caption)
+    return re.sub(r"([{}])", r"{{ '\1' }}", escaped) + "\n"
+
+
+def caption_from_rst(text: str) -> str:
+    """Return the caption that ``caption_to_rst`` wrote."""
+    return re.sub(r"\\(.)", r"\1", re.sub(r"\{\{ '([{}])' \}\}", r"\1", text)).removesuffix("\n")
+
+
+def to_frame(table: pa.Table | pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Return a table as a data frame.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing; the message names it.
+    """
+    frame = table.to_pandas() if isinstance(table, pa.Table) else table
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValueError(f"the table lacks the columns {missing}; it has {list(frame.columns)}")
+    return frame.reset_index(drop=True)
+
+
+def to_table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Return the frame's columns that ``schema`` names as a table; NaN becomes null."""
+    return pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+
+
+def natural_key(name: str) -> tuple[tuple[str, float], ...]:
+    """Return a sort key that compares numbers in names as numbers: pythia-1b before pythia-1.4b before pythia-12b."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    return tuple(zip(parts[::2], [*map(float, parts[1::2]), -1.0], strict=True))
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return each name's last part after '/' or ':', or the whole name where two would look alike."""
+    names = list(dict.fromkeys(names))
+    short = [re.split(r"[/:]", name)[-1] for name in names]
+    return {name: part if short.count(part) == 1 else name for name, part in zip(names, short, strict=True)}
+
+
+def listing(names: Iterable[Any]) -> str:
+    """Return 'a', 'a and b' or 'a, b and c'."""
+    *first, last = map(str, names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def span(values: Iterable[int]) -> str:
+    """Return the one value there is, or the least and the largest: '2048', '1890 to 2048'."""
+    values = list(values)
+    low, high = int(min(values)), int(max(values))
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def place_in_map(index: int, count: int, *, low: float, high: float) -> float:
+    """Return the place of item ``index`` of ``count`` in a colour map, spread evenly from ``low`` to ``high``."""
+    return low + (high - low) * (index / (count - 1) if count > 1 else 0.3)
+
+
+def label_point(axes: Axes, x: float, y: float, text: str, *, above: bool) -> None:
+    """Write a small name just above or below a point, readable across lines."""
+    label = axes.annotate(
+        text,
+        (x, y),
+        xytext=(0, 4 if above else -4),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if above else "top",
+        fontsize=6,
+        zorder=5,
+    )
+    label.set_path_effects([withStroke(linewidth=2, foreground="white")])
+
+
+def draw_gaps(axes: Axes, places: Iterable[float], *, color: object) -> None:
+    """Mark missing values with crosses at the foot of the panel."""
+    places = list(places)
+    foot = axes.get_xaxis_transform()
+    axes.plot(
+        places, [0.03] * len(places), "x", color=color, transform=foot, markersize=4, markeredgewidth=1, label=GAP
+    )
+
+
+def gap_handle() -> Line2D:
+    """Return the legend's entry for missing values."""
+    return Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label=GAP)
+
+
+def limits_of(values: Iterable[float], *, margin: float = 0.08) -> tuple[float, float] | None:
+    """Return axis limits that hold all finite values, with a margin; None where there are none."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    if not finite:
+        return None
+    low, high = min(finite), max(finite)
+    pad = margin * ((high - low) or abs(high) or 1.0)
+    return low - pad, high + pad
+
+
+def legend_outside(figure: Figure, handles: Sequence[Artist], *, columns: int) -> None:
+    """Put one legend for all panels beside the axes, where it can hide nothing; its rows are about equally long."""
+    rows = math.ceil(len(handles) / columns)
+    figure.legend(handles=handles, loc="outside upper center", ncols=math.ceil(len(handles) / rows))
+
+
+def step_name(step: int) -> str:
+    """Return a training step as short as it can be said: 512, 3.5k, 143k."""
+    return str(step) if step < 1000 else f"{step / 1000:g}k"
+
+
+def spaced_ticks(places: Sequence[float], *, least: float) -> list[int]:
+    """Return the positions in ``places`` (ascending) to label so that no two labels stand closer than ``least``.
+
+    The last is always labelled; the others are taken from the left, as far as they fit.
+    """
+    chosen: list[int] = []
+    for index, place in enumerate(places[:-1]):
+        if (not chosen or place - places[chosen[-1]] >= least) and places[-1] - place >= least:
+            chosen.append(index)
+    return [*chosen, len(places) - 1]
