@@ -47,7 +47,9 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
     with Path(str(job.log[0])).open("w", encoding="utf-8") as log:
         screen = sys.stderr
         sys.stderr = _Tee(screen, log)
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s: %(message)s")
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+        for ours in (provenance.__package__, "__main__"):  # libraries tell much that nobody asked for
+            logging.getLogger(ours).setLevel(logging.INFO)
         try:
             provenance.set_job(rule=job.rule, code=job.params.get("code", ""))
             function(**_arguments(job, function))

@@ -1,10 +1,8 @@
 """Run one model over all chunks and keep the vector of every token at every layer."""
 
 import logging
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from lm_geometry.hidden_states import (
     tokenize_chunks,
 )
 from lm_geometry.job import run_job
-from lm_geometry.tables.files import file_sha256, open_table_writer, read_table, write_table
+from lm_geometry.tables.files import atomic_folder, file_sha256, open_table_writer, read_table, write_table
 from lm_geometry.tables.hidden_states import MANIFEST, layer_schema
 from lm_geometry.tables.schema import vector_array
 
@@ -53,7 +51,7 @@ def dump_hidden_states(
         "settings": _settings(checkpoint, chunks, model, threads),
         "origin": {"tokenizer_sha256": file_sha256(tokenizer)},
     }
-    with _folder_at_once(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         raw_lookup = _write_layers(model, sequences, temporary, facts)
         rows = [_manifest_row(temporary / _file_name(key), key, raw_lookup) for key in sorted(raw_lookup)]
     write_table(manifest, pa.Table.from_pylist(rows, schema=MANIFEST), MANIFEST, **facts)
@@ -86,11 +84,13 @@ def _say_what_was_lost(sequences: Sequence[TokenSequence], n_chunks: int, max_le
         raise ValueError(f"no token in any of {n_chunks} chunks: the corpus is empty")
     truncated = sum(sequence.truncated for sequence in sequences)
     if truncated:
-        logging.warning(
+        logging.getLogger(__name__).warning(
             "%d of %d chunks are longer than the model's %d positions and were cut", truncated, n_chunks, max_length
         )
     if len(sequences) < n_chunks:
-        logging.warning("%d of %d chunks have no token and were left out", n_chunks - len(sequences), n_chunks)
+        logging.getLogger(__name__).warning(
+            "%d of %d chunks have no token and were left out", n_chunks - len(sequences), n_chunks
+        )
 
 
 def _refuse_foreign_tokens(sequences: Sequence[TokenSequence], vocab_rows: int, tokenizer: Path) -> None:
@@ -168,22 +168,6 @@ def _manifest_row(path: Path, key: LayerKey, raw_lookup: Mapping[LayerKey, bool]
         "size": path.stat().st_size,
         "sha256": file_sha256(path),
     }
-
-
-@contextmanager
-def _folder_at_once(folder: Path) -> Iterator[Path]:
-    """Yield a temporary sibling that becomes ``folder`` on success; what ``folder`` held before is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        yield temporary
-        # mkdtemp makes folders that only their owner opens; results are to be shared like any other folder.
-        temporary.chmod(folder.parent.stat().st_mode & 0o777)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 if __name__ == "__main__":

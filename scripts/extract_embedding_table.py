@@ -36,7 +36,7 @@ def extract_embedding_table(
     check_table(matrix, read_config(weights.local_file(CONFIG)))
     tokens = token_texts(tokenizer, len(matrix))
     untrained = tokens.count(None)
-    logging.info("%s: %d x %d, %d rows beyond the tokenizer", name, *matrix.shape, untrained)
+    logging.getLogger(__name__).info("%s: %d x %d, %d rows beyond the tokenizer", name, *matrix.shape, untrained)
     write_embedding_table(
         table,
         matrix,

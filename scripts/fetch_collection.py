@@ -37,7 +37,7 @@ def fetch_collection(
 def _report_unknown_ids(found: Collection, name: str) -> None:
     for kind, unknown in zip(("queries", "documents"), found.unknown_ids(), strict=True):
         if unknown:
-            logging.warning(
+            logging.getLogger(__name__).warning(
                 "collection '%s': judgements name %d %s that it lacks, such as '%s'; unknown queries are left out, "
                 "unknown relevant documents count as not found",
                 *(name, len(unknown), kind, unknown[0]),

@@ -44,7 +44,10 @@ _STRAY = re.compile(
     r"</?(?:ref|references|small|big|sub|sup|span|div|font|center|table|tr|td|th|tbody|caption|cite|blockquote|p|br|hr"
     r"|li|ul|ol|dl|dd|dt|b|i|u|s|em|strong|strike|del|ins|tt|code|pre|nowiki|noinclude|includeonly|onlyinclude|gallery"
     r"|math|abbr|var|kbd|samp|h[1-6])\b[^<>\n]*>"
-    r"|<!--|-->|\[\[|\]\]|\{\{+|\}\}+|\{\||__[A-Z]+__|~{3,5}",
+    r"|<!--|-->|\[\[|\]\]|\{\{+|\}\}+|\{\||~{3,5}"
+    # Behaviour switches by name: __init__ in prose about Python is none.
+    r"|__(?:(?:NO|FORCE)?TOC|(?:NO)?EDITSECTION|(?:NO)?NEWSECTIONLINK|NOGALLERY|HIDDENCAT|(?:NO)?INDEX|NOTITLECONVERT"
+    r"|NOCONTENTCONVERT|STATICREDIRECT|DISAMBIG|START|END)__",
     re.IGNORECASE,
 )
 _QUOTES = re.compile("'{2,}")

@@ -65,6 +65,7 @@ CASES = {
     "html list": ("<ul><li>ant</li><li>bee</li></ul>", "ant\nbee"),
     "rule": ("A.\n----\nB.", "A.\nB."),
     "magic words": ("__NOTOC__\nAnts.\n__NOEDITSECTION__", "Ants."),
+    "no magic word": ("A class has __init__ and __NAME__.", "A class has __init__ and __NAME__."),
     "signature": ("Ants. ~~~~", "Ants."),
     "brackets emptied": (
         "Ants ({{lang}}) and bees ({{a}}; from Latin) and wasps (x, {{b}})",
