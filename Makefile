@@ -23,7 +23,6 @@ help:  ## List the targets
 demo: $(VENV)/.runtime  ## Run the workflow: the embedded default, or CONFIG=my.yaml
 	@$(BIN)/python -m lm_geometry.configuration $(or $(CONFIG),config.yaml)
 	$(BIN)/snakemake --cores $(CORES) $(TARGET)
-	@$(BIN)/python -m lm_geometry.summary $(or $(CONFIG),config.yaml)
 
 test: $(VENV)/.tests  ## Run the tests
 	$(BIN)/python -m pytest

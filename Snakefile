@@ -1,0 +1,78 @@
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+ROOT = Path(str(workflow.current_basedir))
+sys.path.insert(0, str(ROOT))
+# Scripts import the library from here, wherever the workflow is run from and whichever environment runs them.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+# One thread for a job of one thread: jobs run side by side, and the sums come out alike on any number of cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from lm_geometry import plan
+from lm_geometry.code_digest import rule_digest
+from lm_geometry.configuration.checking import complete_config
+from lm_geometry.configuration.reading import ConfigError, read_config
+from lm_geometry.configuration.view import Study, either
+from lm_geometry.demo.recipes import RECIPES
+
+# A config given by --configfile, or by a workflow that uses this one as a module, stands alone; the embedded default
+# applies only without one.
+own_config = not workflow.overwrite_configfiles and not workflow.modifier.skip_configfile
+default_config = ROOT / "config.yaml"
+try:
+    if own_config:
+        read_config(default_config)  # before Snakemake reads it, whose message on broken YAML has no line
+except ConfigError as error:
+    raise SystemExit(str(error))
+
+if own_config:
+
+    configfile: default_config
+
+
+given = [] if workflow.modifier.skip_configfile else workflow.overwrite_configfiles or [default_config]
+try:
+    study = Study(complete_config(config, [Path(path) for path in given], base=Path.cwd()))
+except ConfigError as error:
+    raise SystemExit(str(error))
+
+results = study.path
+code = partial(rule_digest, root=ROOT)
+
+
+wildcard_constraints:
+    model=either(list(config["models"])),
+    revision=either([run.revision for run in study.runs]),
+    embedded=either(study.embedded_models),
+    recipe="gpt_neox|bert",
+    tokenizer=either(study.tokenizers),
+    collection=either([study.collection]),
+    corpus=either([study.corpus]),
+    suite=either(study.suites),
+
+
+include: "rules/embedded.smk"
+include: "rules/checkpoints.smk"
+include: "rules/retrieval.smk"
+include: "rules/corpus.smk"
+include: "rules/dynamics.smk"
+include: "rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        results("summary.html"),
+        results("embedded/learned.parquet") if study.embedded_models else [],
+    message:
+        "Everything is made; open {input[0]}."
+
+
+onsuccess:
+    print(study.closing_words())

@@ -1,0 +1,74 @@
+# The corpus of the dynamics study: fetched, cleaned, cut into chunks.
+
+
+rule fetch_enwik8:
+    input:
+        files=study.corpus_files(),
+    output:
+        raw=results("corpora/{corpus}/raw"),
+    log:
+        results("logs/fetch_enwik8/{corpus}.log"),
+    benchmark:
+        results("timings/fetch_enwik8/{corpus}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(60),
+    params:
+        path=study.corpus_path,
+        cache_dir=study.config["cache_dir"],
+        code=code("fetch_enwik8"),
+    message:
+        "Fetching the corpus {wildcards.corpus}."
+    script:
+        "../scripts/fetch_enwik8.py"
+
+
+rule clean_enwik8:
+    input:
+        raw=results("corpora/{corpus}/raw"),
+    output:
+        clean=results("corpora/{corpus}/clean.txt"),
+        statistics=results("corpora/{corpus}/statistics.parquet"),
+    log:
+        results("logs/clean_enwik8/{corpus}.log"),
+    benchmark:
+        results("timings/clean_enwik8/{corpus}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=2),
+        runtime=plan.minutes(30),
+    params:
+        code=code("clean_enwik8"),
+    message:
+        "Cleaning {wildcards.corpus} to plain text."
+    script:
+        "../scripts/clean_enwik8.py"
+
+
+rule sample_chunks:
+    input:
+        clean=results("corpora/{corpus}/clean.txt"),
+        statistics=results("corpora/{corpus}/statistics.parquet"),
+    output:
+        chunks=results("corpora/{corpus}/chunks.parquet"),
+    log:
+        results("logs/sample_chunks/{corpus}.log"),
+    benchmark:
+        results("timings/sample_chunks/{corpus}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=8),
+        runtime=plan.minutes(5),
+    params:
+        chunk_characters=study.dynamics_setting("chunk_characters"),
+        n_chunks=study.dynamics_setting("n_chunks"),
+        seed=study.dynamics_setting("seed"),
+        code=code("sample_chunks"),
+    message:
+        "Sampling chunks of {wildcards.corpus}."
+    script:
+        "../scripts/sample_chunks.py"

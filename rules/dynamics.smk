@@ -1,0 +1,108 @@
+# The dynamics study: hidden states of every layer, measured in disjoint batches.
+
+# Dumps are large; they go when their measures are taken, unless the config keeps them.
+kept = (lambda file: file) if study.keeps_hidden_states else temp
+
+
+rule dump_hidden_states:
+    input:
+        checkpoint=results("models/{model}/{revision}/checkpoint.parquet"),
+        chunks=results(f"corpora/{study.corpus}/chunks.parquet"),
+        tokenizer=lambda wildcards: results(f"tokenizers/{study.tokenizer(wildcards.model)}/tokenizer.json"),
+    output:
+        folder=kept(directory(results("hidden_states/{model}/{revision}/layers"))),
+        manifest=kept(results("hidden_states/{model}/{revision}/manifest.parquet")),
+    log:
+        results("logs/dump_hidden_states/{model}/{revision}.log"),
+    benchmark:
+        results("timings/dump_hidden_states/{model}/{revision}.tsv")
+    conda:
+        "../envs/models.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: plan.forward_memory_mb(input.checkpoint),
+        runtime=lambda wildcards, input: plan.forward_minutes(input.checkpoint),
+    params:
+        device=study.dynamics_setting("device"),
+        code=code("dump_hidden_states"),
+    message:
+        "Dumping the hidden states of {wildcards.model} at {wildcards.revision}."
+    script:
+        "../scripts/dump_hidden_states.py"
+
+
+rule measure_anisotropy:
+    input:
+        manifest=results("hidden_states/{model}/{revision}/manifest.parquet"),
+        folder=results("hidden_states/{model}/{revision}/layers"),
+    output:
+        measures=results("geometry/{model}/{revision}/anisotropy.parquet"),
+    log:
+        results("logs/measure_anisotropy/{model}/{revision}.log"),
+    benchmark:
+        results("timings/measure_anisotropy/{model}/{revision}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: plan.measuring_memory_mb(input.manifest),
+        runtime=plan.minutes(30),
+    params:
+        n_batches=study.dynamics_setting("n_batches"),
+        batch_size=study.dynamics_setting("batch_size"),
+        duplicate_tolerance=study.dynamics_setting("duplicate_tolerance"),
+        seed=study.dynamics_setting("seed"),
+        code=code("measure_anisotropy"),
+    message:
+        "Measuring the anisotropy of {wildcards.model} at {wildcards.revision}."
+    script:
+        "../scripts/measure_anisotropy.py"
+
+
+rule measure_intrinsic_dimension:
+    input:
+        manifest=results("hidden_states/{model}/{revision}/manifest.parquet"),
+        folder=results("hidden_states/{model}/{revision}/layers"),
+    output:
+        measures=results("geometry/{model}/{revision}/intrinsic_dimension.parquet"),
+    log:
+        results("logs/measure_intrinsic_dimension/{model}/{revision}.log"),
+    benchmark:
+        results("timings/measure_intrinsic_dimension/{model}/{revision}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: plan.measuring_memory_mb(input.manifest),
+        runtime=plan.minutes(30),
+    params:
+        n_batches=study.dynamics_setting("n_batches"),
+        batch_size=study.dynamics_setting("batch_size"),
+        duplicate_tolerance=study.dynamics_setting("duplicate_tolerance"),
+        seed=study.dynamics_setting("seed"),
+        code=code("measure_intrinsic_dimension"),
+    message:
+        "Measuring the intrinsic dimension of {wildcards.model} at {wildcards.revision}."
+    script:
+        "../scripts/measure_intrinsic_dimension.py"
+
+
+rule collect_geometry:
+    input:
+        measures=study.measure_files(),
+    output:
+        table=results("tables/geometry.parquet"),
+        csv=results("tables/geometry.csv"),
+    log:
+        results("logs/collect_geometry.log"),
+    benchmark:
+        results("timings/collect_geometry.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        models=study.dynamics_models(),
+        code=code("collect_geometry"),
+    message:
+        "Collecting the geometry of all layers."
+    script:
+        "../scripts/collect_geometry.py"

@@ -1,0 +1,224 @@
+# Figures of both studies, each with the data it was drawn from, and the page that shows them.
+
+
+rule plot_suite_scaling:
+    input:
+        scores=results("tables/retrieval_scores.parquet"),
+    output:
+        png=report(
+            results("figures/suite_scaling/{suite}.png"),
+            caption="captions/suite_scaling.rst",
+            category="Embedding scaling",
+            labels={"figure": "variants", "suite": "{suite}"},
+        ),
+        svg=results("figures/suite_scaling/{suite}.svg"),
+        pdf=results("figures/suite_scaling/{suite}.pdf"),
+        data=results("figures/suite_scaling/{suite}.parquet"),
+        csv=results("figures/suite_scaling/{suite}.csv"),
+        caption=results("figures/suite_scaling/{suite}.rst"),
+    log:
+        results("logs/plot_suite_scaling/{suite}.log"),
+    benchmark:
+        results("timings/plot_suite_scaling/{suite}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        suite="{suite}",
+        code=code("plot_suite_scaling"),
+    message:
+        "Plotting the variants over the models of {wildcards.suite}."
+    script:
+        "../scripts/plot_suite_scaling.py"
+
+
+rule plot_all_suites:
+    input:
+        scores=results("tables/retrieval_scores.parquet"),
+    output:
+        png=report(
+            results("figures/all_suites.png"),
+            caption="captions/all_suites.rst",
+            category="Embedding scaling",
+            labels={"figure": "all suites"},
+        ),
+        svg=results("figures/all_suites.svg"),
+        pdf=results("figures/all_suites.pdf"),
+        data=results("figures/all_suites.parquet"),
+        csv=results("figures/all_suites.csv"),
+        caption=results("figures/all_suites.rst"),
+    log:
+        results("logs/plot_all_suites.log"),
+    benchmark:
+        results("timings/plot_all_suites.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        code=code("plot_all_suites"),
+    message:
+        "Plotting all suites over the width."
+    script:
+        "../scripts/plot_all_suites.py"
+
+
+rule plot_random_baselines:
+    input:
+        scores=results("tables/retrieval_scores.parquet"),
+    output:
+        png=report(
+            results("figures/random_baselines.png"),
+            caption="captions/random_baselines.rst",
+            category="Embedding scaling",
+            labels={"figure": "random tokenizer baselines"},
+        ),
+        svg=results("figures/random_baselines.svg"),
+        pdf=results("figures/random_baselines.pdf"),
+        data=results("figures/random_baselines.parquet"),
+        csv=results("figures/random_baselines.csv"),
+        caption=results("figures/random_baselines.rst"),
+    log:
+        results("logs/plot_random_baselines.log"),
+    benchmark:
+        results("timings/plot_random_baselines.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        code=code("plot_random_baselines"),
+    message:
+        "Plotting the random tokenizer baselines."
+    script:
+        "../scripts/plot_random_baselines.py"
+
+
+rule plot_profiles:
+    input:
+        geometry=results("tables/geometry.parquet"),
+    output:
+        png=report(
+            results("figures/profiles.png"),
+            caption="captions/profiles.rst",
+            category="Representation dynamics",
+            labels={"figure": "layer profiles"},
+        ),
+        svg=results("figures/profiles.svg"),
+        pdf=results("figures/profiles.pdf"),
+        data=results("figures/profiles.parquet"),
+        csv=results("figures/profiles.csv"),
+        caption=results("figures/profiles.rst"),
+    log:
+        results("logs/plot_profiles.log"),
+    benchmark:
+        results("timings/plot_profiles.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        profiles=study.profile_runs(),
+        code=code("plot_profiles"),
+    message:
+        "Plotting layer profiles of encoders and decoders."
+    script:
+        "../scripts/plot_profiles.py"
+
+
+rule plot_training_dimension:
+    input:
+        geometry=results("tables/geometry.parquet"),
+    output:
+        png=report(
+            results("figures/training_dimension/{model}.png"),
+            caption="captions/training_dimension.rst",
+            category="Representation dynamics",
+            labels={"figure": "dimension over training", "model": "{model}"},
+        ),
+        svg=results("figures/training_dimension/{model}.svg"),
+        pdf=results("figures/training_dimension/{model}.pdf"),
+        data=results("figures/training_dimension/{model}.parquet"),
+        csv=results("figures/training_dimension/{model}.csv"),
+        caption=results("figures/training_dimension/{model}.rst"),
+    log:
+        results("logs/plot_training_dimension/{model}.log"),
+    benchmark:
+        results("timings/plot_training_dimension/{model}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        model="{model}",
+        revisions=lambda wildcards: study.training[wildcards.model],
+        code=code("plot_training_dimension"),
+    message:
+        "Plotting the dimension of {wildcards.model} over training."
+    script:
+        "../scripts/plot_training_dimension.py"
+
+
+rule plot_training_anisotropy:
+    input:
+        geometry=results("tables/geometry.parquet"),
+    output:
+        png=report(
+            results("figures/training_anisotropy/{model}.png"),
+            caption="captions/training_anisotropy.rst",
+            category="Representation dynamics",
+            labels={"figure": "anisotropy over training", "model": "{model}"},
+        ),
+        svg=results("figures/training_anisotropy/{model}.svg"),
+        pdf=results("figures/training_anisotropy/{model}.pdf"),
+        data=results("figures/training_anisotropy/{model}.parquet"),
+        csv=results("figures/training_anisotropy/{model}.csv"),
+        caption=results("figures/training_anisotropy/{model}.rst"),
+    log:
+        results("logs/plot_training_anisotropy/{model}.log"),
+    benchmark:
+        results("timings/plot_training_anisotropy/{model}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        model="{model}",
+        revisions=lambda wildcards: study.training[wildcards.model],
+        code=code("plot_training_anisotropy"),
+    message:
+        "Plotting the anisotropy of {wildcards.model} over training."
+    script:
+        "../scripts/plot_training_anisotropy.py"
+
+
+rule write_summary:
+    input:
+        figures=study.figure_files("png"),
+        captions=study.figure_files("rst"),
+        tables=study.table_files(),
+    output:
+        summary=results("summary.html"),
+    log:
+        results("logs/write_summary.log"),
+    benchmark:
+        results("timings/write_summary.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        title=study.title,
+        code=code("write_summary"),
+    message:
+        "Writing the page that shows every figure."
+    script:
+        "../scripts/write_summary.py"

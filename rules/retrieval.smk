@@ -1,0 +1,176 @@
+# The embedding study: a collection as token counts, pooled with each table, scored in every variant.
+
+
+rule fetch_collection:
+    input:
+        files=study.collection_files(),
+    output:
+        corpus=results("collections/{collection}/corpus.parquet"),
+        queries=results("collections/{collection}/queries.parquet"),
+        judgements=results("collections/{collection}/judgements.parquet"),
+    log:
+        results("logs/fetch_collection/{collection}.log"),
+    benchmark:
+        results("timings/fetch_collection/{collection}.tsv")
+    conda:
+        "../envs/models.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB if study.collection_path else plan.MTEB_MB),
+        runtime=plan.minutes(30),
+    params:
+        collection="{collection}",
+        path=study.collection_path,
+        lowercase=study.lowercase,
+        code=code("fetch_collection"),
+    message:
+        "Fetching the collection {wildcards.collection}."
+    script:
+        "../scripts/fetch_collection.py"
+
+
+rule tokenize_collection:
+    input:
+        corpus=results("collections/{collection}/corpus.parquet"),
+        queries=results("collections/{collection}/queries.parquet"),
+        tokenizer=results("tokenizers/{tokenizer}/tokenizer.json"),
+    output:
+        counts=results("collections/{collection}/token_counts/{tokenizer}.parquet"),
+    log:
+        results("logs/tokenize_collection/{collection}/{tokenizer}.log"),
+    benchmark:
+        results("timings/tokenize_collection/{collection}/{tokenizer}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=20),
+        runtime=plan.minutes(10),
+    params:
+        max_length=study.scaling_setting("max_length"),
+        code=code("tokenize_collection"),
+    message:
+        "Tokenizing {wildcards.collection} with {wildcards.tokenizer}."
+    script:
+        "../scripts/tokenize_collection.py"
+
+
+rule pool_collection:
+    input:
+        counts=lambda wildcards: results(
+            f"collections/{wildcards.collection}/token_counts/{study.tokenizer(wildcards.model)}.parquet"
+        ),
+        corpus=results("collections/{collection}/corpus.parquet"),
+        queries=results("collections/{collection}/queries.parquet"),
+        table=results("models/{model}/{revision}/embedding_table.parquet"),
+    output:
+        pooled=results("retrieval/{collection}/pooled/{model}/{revision}.parquet"),
+    log:
+        results("logs/pool_collection/{collection}/{model}/{revision}.log"),
+    benchmark:
+        results("timings/pool_collection/{collection}/{model}/{revision}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=6),
+        runtime=plan.minutes(10, per_gb=5),
+    params:
+        table_precision=study.scaling_setting("table_precision"),
+        code=code("pool_collection"),
+    message:
+        "Pooling {wildcards.collection} with the table of {wildcards.model} at {wildcards.revision}."
+    script:
+        "../scripts/pool_collection.py"
+
+
+rule score_variants:
+    input:
+        pooled=results("retrieval/{collection}/pooled/{model}/{revision}.parquet"),
+        counts=lambda wildcards: results(
+            f"collections/{wildcards.collection}/token_counts/{study.tokenizer(wildcards.model)}.parquet"
+        ),
+        corpus=results("collections/{collection}/corpus.parquet"),
+        queries=results("collections/{collection}/queries.parquet"),
+        judgements=results("collections/{collection}/judgements.parquet"),
+    output:
+        scores=results("retrieval/{collection}/scores/{model}/{revision}.parquet"),
+    log:
+        results("logs/score_variants/{collection}/{model}/{revision}.log"),
+    benchmark:
+        results("timings/score_variants/{collection}/{model}/{revision}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: plan.scoring_memory_mb([input.corpus, input.queries], study.widest),
+        runtime=plan.minutes(20, per_gb=60),
+    params:
+        model="{model}",
+        suite=lambda wildcards: study.suite(wildcards.model),
+        revision="{revision}",
+        tokenizer_name=lambda wildcards: study.tokenizer_label(wildcards.model),
+        collection="{collection}",
+        variants=study.scaling_setting("variants"),
+        random_seeds=study.scaling_setting("random_seeds"),
+        table_precision=study.scaling_setting("table_precision"),
+        random_generator=study.scaling_setting("random_generator"),
+        ignore_identical_ids=study.scaling_setting("ignore_identical_ids"),
+        code=code("score_variants"),
+    message:
+        "Scoring every variant of {wildcards.model} at {wildcards.revision} on {wildcards.collection}."
+    script:
+        "../scripts/score_variants.py"
+
+
+rule score_random_tokenizer:
+    input:
+        counts=results("collections/{collection}/token_counts/{tokenizer}.parquet"),
+        corpus=results("collections/{collection}/corpus.parquet"),
+        queries=results("collections/{collection}/queries.parquet"),
+        judgements=results("collections/{collection}/judgements.parquet"),
+        tokenizer=results("tokenizers/{tokenizer}/tokenizer.json"),
+    output:
+        scores=results("retrieval/{collection}/random_tokenizer/{tokenizer}.parquet"),
+    log:
+        results("logs/score_random_tokenizer/{collection}/{tokenizer}.log"),
+    benchmark:
+        results("timings/score_random_tokenizer/{collection}/{tokenizer}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: plan.scoring_memory_mb([input.corpus, input.queries], study.widest),
+        runtime=plan.minutes(60),
+    params:
+        tokenizer_name=lambda wildcards: study.tokenizer_label_of(wildcards.tokenizer),
+        collection="{collection}",
+        widths=study.random_setting("widths"),
+        random_seeds=study.random_setting("seeds"),
+        vocab_rows=lambda wildcards: study.random_vocab_rows(wildcards.tokenizer),
+        table_precision=study.scaling_setting("table_precision"),
+        random_generator=study.scaling_setting("random_generator"),
+        ignore_identical_ids=study.scaling_setting("ignore_identical_ids"),
+        code=code("score_random_tokenizer"),
+    message:
+        "Scoring random tables for the tokenizer {wildcards.tokenizer} on {wildcards.collection}."
+    script:
+        "../scripts/score_random_tokenizer.py"
+
+
+rule collect_retrieval_scores:
+    input:
+        scores=study.score_files(),
+    output:
+        table=results("tables/retrieval_scores.parquet"),
+        csv=results("tables/retrieval_scores.csv"),
+    log:
+        results("logs/collect_retrieval_scores.log"),
+    benchmark:
+        results("timings/collect_retrieval_scores.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        code=code("collect_retrieval_scores"),
+    message:
+        "Collecting the retrieval scores."
+    script:
+        "../scripts/collect_retrieval_scores.py"

@@ -1,0 +1,86 @@
+"""A copy of the project whose tiny config has been run once; tests change copies of it and ask what would run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PARTS = ("Snakefile", "rules", "scripts", "lm_geometry", "schemas", "profiles", "envs", "config.yaml", "configs")
+TINY = PROJECT / "tests" / "config" / "tiny.yaml"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the project, with or without results."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str, cwd: Path | None = None, config: str | None = "tiny.yaml"):
+        """Run Snakemake and return the finished process; a config of None means the embedded default."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        if config:
+            command += ["--configfile", config]
+        # An environment with next to nothing in it: no PYTHONPATH and no settings of the caller leak into the jobs.
+        clean = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), "HF_HUB_OFFLINE": "1"}
+        return subprocess.run(
+            command, cwd=cwd or self.folder, env=clean, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    def run(self, *arguments: str, **options) -> str:
+        """Run Snakemake, expect success and return what it printed."""
+        done = self.snakemake(*arguments, **options)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return done.stdout + done.stderr
+
+    def rules_to_run(self, *arguments: str, **options) -> dict[str, int]:
+        """Return the jobs that a dry run announces: how many of each rule."""
+        said = self.run("--dry-run", *arguments, **options)
+        if "Nothing to be done" in said:
+            return {}
+        table = said[said.index("Job stats:") :]
+        jobs = {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, flags=re.MULTILINE)}
+        jobs.pop("total")
+        return jobs
+
+    def edit(self, relative: str, old: str, new: str) -> None:
+        """Replace text in a file of the copy; the old text must be there."""
+        path = self.folder / relative
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {relative}"
+        path.write_text(text.replace(old, new))
+
+    def copy(self, target: Path) -> "Checkout":
+        """Return a copy with everything in it, modification times kept."""
+        shutil.copytree(self.folder, target, symlinks=True)
+        return Checkout(target)
+
+
+def new_checkout(folder: Path) -> Checkout:
+    """Copy the parts of the project that a run needs, without results."""
+    folder.mkdir(parents=True)
+    for part in PARTS:
+        source = PROJECT / part
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy2(source, folder)
+    shutil.copy2(TINY, folder / "tiny.yaml")
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Checkout:
+    """A checkout whose tiny config has been run. Read only: tests that change something take a copy."""
+    checkout = new_checkout(tmp_path_factory.mktemp("finished") / "project")
+    checkout.run()
+    return checkout
+
+
+@pytest.fixture
+def checkout(finished, tmp_path) -> Checkout:
+    """A private copy of the finished checkout."""
+    return finished.copy(tmp_path / "project")

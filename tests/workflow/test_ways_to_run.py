@@ -1,0 +1,184 @@
+"""The workflow runs plain, with --configfile, -s, -d and as a module, and its results can be read by others."""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.workflow
+
+TINY_GRAPH = {
+    "all": 1,
+    "extract_prose": 1,
+    "make_dump": 1,
+    "make_collection": 1,
+    "train_tokenizer": 2,
+    "tokenize_prose": 2,
+    "train_model": 3,
+    "check_training": 1,
+    "resolve_model": 5,
+    "fetch_tokenizer": 2,
+    "extract_embedding_table": 2,
+    "fetch_checkpoint": 4,
+    "fetch_collection": 1,
+    "tokenize_collection": 1,
+    "pool_collection": 2,
+    "score_variants": 2,
+    "score_random_tokenizer": 1,
+    "collect_retrieval_scores": 1,
+    "fetch_enwik8": 1,
+    "clean_enwik8": 1,
+    "sample_chunks": 1,
+    "dump_hidden_states": 4,
+    "measure_anisotropy": 4,
+    "measure_intrinsic_dimension": 4,
+    "collect_geometry": 1,
+    "plot_suite_scaling": 1,
+    "plot_all_suites": 1,
+    "plot_random_baselines": 1,
+    "plot_profiles": 1,
+    "plot_training_dimension": 1,
+    "plot_training_anisotropy": 1,
+    "write_summary": 1,
+}
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    from conftest import new_checkout
+
+    return new_checkout(tmp_path / "project")
+
+
+def test_whole_graph_is_as_expected(fresh):
+    assert fresh.rules_to_run() == TINY_GRAPH
+
+
+def test_from_a_foreign_folder_with_snakefile_and_directory(fresh, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    options = ("-s", str(fresh.folder / "Snakefile"), "-d", str(work))
+    assert fresh.rules_to_run(*options, cwd=foreign, config=str(fresh.folder / "tiny.yaml")) == TINY_GRAPH
+    # Rules of every kind run from there: scripts import the library though nothing is installed.
+    targets = ("results/tokenizers/embedded/bert/tokenizer.json", "results/collections/embedded/corpus.parquet")
+    fresh.run(*targets, *options, cwd=foreign, config=str(fresh.folder / "tiny.yaml"))
+    assert (work / targets[0]).is_file()
+    assert not list(foreign.iterdir())
+
+
+def test_every_script_runs_from_a_foreign_folder_with_an_empty_environment(finished, tmp_path):
+    """`finished` ran all scripts with a bare environment; here each rule of the graph left a log to prove it."""
+    ran = {path.stem if path.is_file() else path.name for path in (finished.folder / "results/logs").iterdir()}
+    assert ran == set(TINY_GRAPH) - {"all"}
+    assert ran == {path.stem for path in (PROJECT / "scripts").glob("*.py")}
+
+
+def test_as_module_of_another_workflow(fresh, tmp_path):
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    (outer / "Snakefile").write_text(
+        "import yaml\n"
+        f"module geometry:\n    snakefile: {str(fresh.folder / 'Snakefile')!r}\n"
+        f"    config: yaml.safe_load(open({str(fresh.folder / 'tiny.yaml')!r}))\n"
+        "use rule * from geometry as geometry_*\n"
+        "rule mine:\n    default_target: True\n    input: rules.geometry_collect_retrieval_scores.output\n"
+    )
+    rules = fresh.rules_to_run(cwd=outer, config=None)
+    assert rules["geometry_collect_retrieval_scores"] == 1
+    assert "geometry_dump_hidden_states" not in rules
+    fresh.run("results/embedded/collection/corpus.jsonl", cwd=outer, config=None)
+    assert (outer / "results/embedded/collection/corpus.jsonl").is_file()
+
+
+def test_config_stands_alone(fresh):
+    """No key of the embedded default leaks into a config of one's own."""
+    text = (fresh.folder / "tiny.yaml").read_text()
+    (fresh.folder / "tiny.yaml").write_text(text[: text.index("representation_dynamics:")])
+    rules = fresh.rules_to_run()
+    assert "dump_hidden_states" not in rules
+    assert rules["train_model"] == 2
+
+
+def test_embedded_default_is_the_config_without_configfile(fresh):
+    rules = fresh.rules_to_run(config=None)
+    assert rules["train_model"] == 5
+
+
+def test_bad_config_is_one_line_per_error_before_any_job(fresh):
+    fresh.edit("tiny.yaml", "crop_12", "cropp_12")
+    fresh.edit("tiny.yaml", "n_chunks: 48", "n_chunk: 48")
+    done = fresh.snakemake()
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "embedding_scaling.variants[2]" in said
+    assert "cropp_12" in said
+    assert "representation_dynamics.n_chunk" in said
+    assert "Traceback" not in said
+    assert not (fresh.folder / "results").exists()
+
+
+def test_key_given_twice_is_an_error(fresh):
+    fresh.edit("tiny.yaml", "  seed: 0\n", "  seed: 0\n  seed: 1\n")
+    done = fresh.snakemake()
+    assert done.returncode == 1
+    assert "seed" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_failing_job_says_one_line_and_keeps_the_traceback_in_its_log(checkout):
+    corpus = checkout.folder / "broken"
+    (corpus / "qrels").mkdir(parents=True)
+    (corpus / "corpus.jsonl").write_text('{"_id": "1", "title": "", "text": "a"}\nnot json\n')
+    (corpus / "queries.jsonl").write_text('{"_id": "q", "text": "a"}\n')
+    (corpus / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    checkout.edit("tiny.yaml", "collection: embedded", "collection: {path: ./broken}")
+    done = checkout.snakemake()
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert re.search(r"^fetch_collection: .*corpus\.jsonl.*2", said, flags=re.MULTILINE), said
+    log = (checkout.folder / "results/logs/fetch_collection/broken.log").read_text()
+    assert "Traceback" in log
+    assert not (checkout.folder / "results/collections/broken/corpus.parquet").exists()
+
+
+def test_report_is_made_without_network(checkout):
+    checkout.run("--report", "report.html")
+    assert (checkout.folder / "report.html").stat().st_size > 100_000
+
+
+def test_tables_are_read_by_pandas_and_duckdb(finished):
+    for name in ("retrieval_scores", "geometry"):
+        path = finished.folder / f"results/tables/{name}.parquet"
+        frame = pd.read_parquet(path)
+        (rows,) = duckdb.sql(f"select count(*) from '{path}'").fetchone()
+        with path.with_suffix(".csv").open() as file:
+            lines = list(csv.DictReader(file))
+        assert len(frame) == rows == len(lines) > 0
+        assert list(frame.columns) == list(lines[0])
+
+
+def test_provenance_is_printed(finished):
+    path = finished.folder / "results/tables/retrieval_scores.parquet"
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_geometry.provenance", path], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    for fact in ("prose_sha256", "tokenizer_sha256", "collection_sha256", '"code"', '"versions"'):
+        assert fact in done.stdout, done.stdout
+
+
+def test_lint_and_format(fresh):
+    done = fresh.snakemake("--lint", config=None)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checked = subprocess.run(
+        [Path(sys.executable).parent / "snakefmt", "--check", "Snakefile", "rules"],
+        cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
