@@ -1,0 +1,1 @@
+"""Speed and memory, measured. Each module yields figures; ``python -m benchmarks`` prints them all."""

@@ -1,0 +1,35 @@
+"""Print every benchmark's figures, one a line, and write them to results/bench.json."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+from benchmarks import demo
+from lm_geometry.tables.files import write_text
+from lm_geometry.version import __version__
+
+BENCHMARKS = {"demo": demo}
+
+
+def main() -> int:
+    """Run the benchmarks named on the command line, or all; exit 1 if a goal does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="*", choices=[[], *BENCHMARKS], help="which to run; all without a name")
+    parser.add_argument("--output", type=Path, default=Path("results/bench.json"), help="default: %(default)s")
+    arguments = parser.parse_args()
+    figures = []
+    for name in arguments.name or BENCHMARKS:
+        for figure in BENCHMARKS[name].figures():
+            print(figure.line(), flush=True)
+            figures.append(figure)
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    record = {"lm_geometry": __version__, **machine, "figures": [figure.record() for figure in figures]}
+    write_text(arguments.output, json.dumps(record, indent=2) + "\n")
+    return int(any(figure.holds is False for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
