@@ -1,4 +1,3 @@
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,17 +8,15 @@ min_version("9.20")
 
 ROOT = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(ROOT))
-# Scripts import the library from here, wherever the workflow is run from and whichever environment runs them.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-# One thread for a job of one thread: jobs run side by side, and the sums come out alike on any number of cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from lm_geometry import plan
 from lm_geometry.code_digest import rule_digest
 from lm_geometry.configuration.checking import complete_config
 from lm_geometry.configuration.reading import ConfigError, read_config
 from lm_geometry.configuration.view import Study, either
 from lm_geometry.demo.recipes import RECIPES
+from lm_geometry.job import prepare_environment
+
+prepare_environment(ROOT)
 
 # A config given by --configfile, or by a workflow that uses this one as a module, stands alone; the embedded default
 # applies only without one.

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -62,6 +63,16 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
             raise
         finally:
             sys.stderr = screen
+
+
+def prepare_environment(root: Path) -> None:
+    """Set what all jobs of a workflow inherit from the process that starts them.
+
+    Scripts import the library from ``root``, wherever the workflow is run from and whichever environment runs them. A
+    job of one thread computes on one: jobs run side by side, and sums come out alike on any number of cores.
+    """
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _arguments(job: Any, function: Callable[..., None]) -> dict[str, Any]:

@@ -4,12 +4,14 @@
 rule resolve_model:
     input:
         files=lambda wildcards: study.model_files(wildcards.model, wildcards.revision),
+        origins=lambda wildcards: study.model_origins(wildcards.model),
     output:
         listing=results("models/{model}/{revision}/listing.parquet"),
     log:
         results("logs/resolve_model/{model}/{revision}.log"),
     benchmark:
         results("timings/resolve_model/{model}/{revision}.tsv")
+    priority: 5
     conda:
         "../envs/models.yaml"
     resources:
@@ -86,6 +88,7 @@ rule fetch_checkpoint:
         results("logs/fetch_checkpoint/{model}/{revision}.log"),
     benchmark:
         results("timings/fetch_checkpoint/{model}/{revision}.tsv")
+    priority: 5
     conda:
         "../envs/models.yaml"
     resources:

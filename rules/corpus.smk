@@ -10,13 +10,14 @@ rule fetch_enwik8:
         results("logs/fetch_enwik8/{corpus}.log"),
     benchmark:
         results("timings/fetch_enwik8/{corpus}.tsv")
+    priority: 5
     conda:
         "../envs/analysis.yaml"
     resources:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(60),
     params:
-        path=study.corpus_path,
+        path=lambda wildcards: study.corpus_path,
         cache_dir=study.config["cache_dir"],
         code=code("fetch_enwik8"),
     message:
@@ -28,6 +29,7 @@ rule fetch_enwik8:
 rule clean_enwik8:
     input:
         raw=results("corpora/{corpus}/raw"),
+        origins=study.corpus_origins(),
     output:
         clean=results("corpora/{corpus}/clean.txt"),
         statistics=results("corpora/{corpus}/statistics.parquet"),
@@ -35,6 +37,7 @@ rule clean_enwik8:
         results("logs/clean_enwik8/{corpus}.log"),
     benchmark:
         results("timings/clean_enwik8/{corpus}.tsv")
+    priority: 5
     conda:
         "../envs/analysis.yaml"
     resources:
@@ -58,6 +61,7 @@ rule sample_chunks:
         results("logs/sample_chunks/{corpus}.log"),
     benchmark:
         results("timings/sample_chunks/{corpus}.tsv")
+    priority: 5
     conda:
         "../envs/analysis.yaml"
     resources:

@@ -1,4 +1,5 @@
-# The dynamics study: hidden states of every layer, measured in disjoint batches.
+# The dynamics study: hidden states of every layer, measured in disjoint batches. Forward passes go before the other study,
+# for they take longest.
 
 # Dumps are large; they go when their measures are taken, unless the config keeps them.
 kept = (lambda file: file) if study.keeps_hidden_states else temp
@@ -16,6 +17,7 @@ rule dump_hidden_states:
         results("logs/dump_hidden_states/{model}/{revision}.log"),
     benchmark:
         results("timings/dump_hidden_states/{model}/{revision}.tsv")
+    priority: 5
     conda:
         "../envs/models.yaml"
     resources:

@@ -1,4 +1,5 @@
-# The embedded default: text, collection and models that the pipeline makes itself, offline.
+# The embedded default: text, collection and models that the pipeline makes itself, offline. What leads to training goes
+# first: it is the longest way through the graph.
 
 
 rule extract_prose:
@@ -77,6 +78,7 @@ rule train_tokenizer:
         results("logs/train_tokenizer/{recipe}.log"),
     benchmark:
         results("timings/train_tokenizer/{recipe}.tsv")
+    priority: 10
     conda:
         "../envs/models.yaml"
     resources:
@@ -101,6 +103,7 @@ rule tokenize_prose:
         results("logs/tokenize_prose/{recipe}.log"),
     benchmark:
         results("timings/tokenize_prose/{recipe}.tsv")
+    priority: 10
     conda:
         "../envs/analysis.yaml"
     resources:
@@ -131,6 +134,7 @@ rule train_model:
         results("logs/train_model/{embedded}.log"),
     benchmark:
         results("timings/train_model/{embedded}.tsv")
+    priority: 10
     conda:
         "../envs/models.yaml"
     resources:

@@ -4,6 +4,7 @@
 rule fetch_collection:
     input:
         files=study.collection_files(),
+        origins=study.collection_origins(),
     output:
         corpus=results("collections/{collection}/corpus.parquet"),
         queries=results("collections/{collection}/queries.parquet"),
@@ -19,7 +20,7 @@ rule fetch_collection:
         runtime=plan.minutes(30),
     params:
         collection="{collection}",
-        path=study.collection_path,
+        path=lambda wildcards: study.collection_path,
         lowercase=study.lowercase,
         code=code("fetch_collection"),
     message:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Counts:
     alphabet: set[str] = field(default_factory=set)
 
 
-def clean_enwik8(*, raw: Path, clean: Path, statistics: Path) -> None:
+def clean_enwik8(*, raw: Path, clean: Path, statistics: Path, origins: Sequence[Path] = ()) -> None:
     """Write the corpus' pages as prose, and what was found on the way.
 
     Parameters
@@ -66,6 +66,7 @@ def clean_enwik8(*, raw: Path, clean: Path, statistics: Path) -> None:
         statistics,
         pa.Table.from_pylist([{**facts, **found, "alphabet_size": len(counts.alphabet)}]),
         corpus_statistics.SCHEMA,
+        inputs=origins,
         origin={"corpus_sha256": facts["corpus_sha256"]},
     )
 

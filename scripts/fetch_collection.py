@@ -1,6 +1,7 @@
 """Fetch a judged retrieval collection: an MTEB task, or a folder in BEIR shape."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from lm_geometry.job import run_job
@@ -19,13 +20,18 @@ def fetch_collection(
     collection: str,
     path: str | None,
     lowercase: bool,
+    origins: Sequence[Path] = (),
 ) -> None:
-    """Write the texts and judgements of ``collection``; ``path`` is a folder in BEIR shape, None for an MTEB task."""
+    """Write the texts and judgements of ``collection``; ``path`` is a folder in BEIR shape, None for an MTEB task.
+
+    ``origins`` are tables that the pipeline made the folder from; their facts are inherited.
+    """
     found = load_mteb_task(collection) if path is None else read_beir_folder(Path(path).expanduser())
     if lowercase:
         found = found.lowercase()
     _report_unknown_ids(found, collection)
     facts = {
+        "inputs": origins,
         "origin": {"collection_sha256": found.sha256()},
         "settings": {"collection": collection, "lowercase": lowercase},
     }

@@ -11,6 +11,7 @@ from lm_geometry.checkpoints.source import parse_source
 from lm_geometry.demo.recipes import RECIPES
 
 EMBEDDED = "embedded"
+PROSE = "embedded/prose.parquet"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,13 @@ class Study:
         return self.config["models"][model]["suite"]
 
     def model_files(self, model: str, revision: str) -> list[str]:
-        """Return the files whose change means another model: a manifest, a folder's files, none for a hub id."""
+        """Return the files whose change means another model: a folder's files, none for a hub id."""
+        return [] if self.embedded_name(model) else folder_files(self.source(model), revision)
+
+    def model_origins(self, model: str) -> list[str]:
+        """Return the table that says what an embedded model was made from; none for all others."""
         name = self.embedded_name(model)
-        return [self.path(f"embedded/manifests/{name}.parquet")] if name else folder_files(self.source(model), revision)
+        return [self.path(f"embedded/manifests/{name}.parquet")] if name else []
 
     def embedded_name(self, model: str) -> str | None:
         """Return the recipe's name of a model that the pipeline trains itself, None for all others."""
@@ -167,6 +172,10 @@ class Study:
         names = ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"]
         return [f"{folder}/{name}" for name in names]
 
+    def collection_origins(self) -> list[str]:
+        """Return the table that the embedded collection was made from; none for all others."""
+        return [self.path(PROSE)] if self.scaling and self.scaling["collection"] == EMBEDDED else []
+
     def scaling_setting(self, key: str) -> Any:
         """Return a setting of the embedding study, None where the study is left out."""
         return self.scaling[key] if self.scaling else None
@@ -216,6 +225,10 @@ class Study:
     def corpus_files(self) -> list[str]:
         """Return the corpus' file; none for enwik8 from its public home."""
         return [self.corpus_path] if self.dynamics and self.corpus_path else []
+
+    def corpus_origins(self) -> list[str]:
+        """Return the table that the embedded corpus was made from; none for all others."""
+        return [self.path(PROSE)] if self.dynamics and self.dynamics["corpus"] == EMBEDDED else []
 
     def dynamics_setting(self, key: str) -> Any:
         """Return a setting of the dynamics study, None where the study is left out."""

@@ -55,6 +55,11 @@ class Checkout:
         assert old in text, f"{old!r} is not in {relative}"
         path.write_text(text.replace(old, new))
 
+    def append(self, relative: str) -> None:
+        """Add a comment to a file of the copy: an edit that changes its digest."""
+        with (self.folder / relative).open("a") as file:
+            file.write("\n# edited\n")
+
     def copy(self, target: Path) -> "Checkout":
         """Return a copy with everything in it, modification times kept."""
         shutil.copytree(self.folder, target, symlinks=True)

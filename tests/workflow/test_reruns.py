@@ -1,6 +1,6 @@
 """What runs again after which change: exactly what depends on it, and nothing else."""
 
-import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ GEOMETRY_AND_BELOW = {
     "write_summary": 1,
     "all": 1,
 }
-N_DYNAMICS_RUNS = 4  # profiles of two models, and two checkpoints of one of them
+N_DYNAMICS_RUNS = 3  # two checkpoints of the decoder, and the encoder
 
 
 def test_second_run_has_nothing_to_do(finished):
@@ -45,32 +45,36 @@ def test_moved_folder_reruns_nothing(checkout, tmp_path):
 
 def test_edited_anisotropy_measures_again_and_runs_no_forward_pass(checkout):
     checkout.edit("scripts/measure_anisotropy.py", "def measure_anisotropy(", "# edited\ndef measure_anisotropy(")
-    # The dumps are gone after a run (keep_hidden_states: false), so they must be made again to be measured; nothing
-    # else upstream runs, and the intrinsic dimension stays as it is.
+    assert checkout.rules_to_run() == {"measure_anisotropy": N_DYNAMICS_RUNS, **GEOMETRY_AND_BELOW}
+
+
+def test_dumps_that_are_not_kept_are_made_again_only_to_be_measured(checkout):
+    checkout.edit("tiny.yaml", "keep_hidden_states: true", "keep_hidden_states: false")
+    shutil.rmtree(checkout.folder / "results/hidden_states")
+    assert checkout.rules_to_run() == {}
+    checkout.edit("scripts/measure_anisotropy.py", "def measure_anisotropy(", "# edited\ndef measure_anisotropy(")
     assert checkout.rules_to_run() == {
         "dump_hidden_states": N_DYNAMICS_RUNS,
         "measure_anisotropy": N_DYNAMICS_RUNS,
+        "measure_intrinsic_dimension": N_DYNAMICS_RUNS,
         **GEOMETRY_AND_BELOW,
     }
 
 
 def test_edited_scoring_module_scores_again_and_pools_nothing(checkout):
-    with (checkout.folder / "lm_geometry/retrieval/scoring.py").open("a") as module:
-        module.write("\n# edited\n")
-    assert checkout.rules_to_run() == {"score_variants": 2, "score_random_tokenizer": 1, **SCORES_AND_BELOW}
+    checkout.append("lm_geometry/retrieval/scoring.py")
+    assert checkout.rules_to_run() == {"score_variants": 1, "score_random_tokenizer": 1, **SCORES_AND_BELOW}
 
 
 def test_edited_figure_style_draws_again_and_measures_nothing(checkout):
-    with (checkout.folder / "lm_geometry/figures/style.py").open("a") as module:
-        module.write("\n# edited\n")
+    checkout.append("lm_geometry/figures/style.py")
     rules = checkout.rules_to_run()
     assert {name.split("_")[0] for name in rules} <= {"plot", "write", "all"}
     assert sum(count for name, count in rules.items() if name.startswith("plot_")) == 6
 
 
 def test_edited_plumbing_reruns_nothing(checkout):
-    with (checkout.folder / "lm_geometry/provenance.py").open("a") as module:
-        module.write("\n# edited\n")
+    checkout.append("lm_geometry/provenance.py")
     assert checkout.rules_to_run() == {}
 
 
@@ -87,38 +91,42 @@ def test_changed_chunk_seed_reruns_the_dynamics_study_only(checkout):
 
 def test_changed_random_seed_scores_again_only(checkout):
     checkout.edit("tiny.yaml", "random_seeds: [42]", "random_seeds: [43]")
-    assert checkout.rules_to_run() == {"score_variants": 2, **SCORES_AND_BELOW}
+    assert checkout.rules_to_run() == {"score_variants": 1, **SCORES_AND_BELOW}
 
 
 def test_added_variant_scores_again_only(checkout):
     checkout.edit("tiny.yaml", "pad_32]", "pad_32, crop_4]")
-    assert checkout.rules_to_run() == {"score_variants": 2, **SCORES_AND_BELOW}
+    assert checkout.rules_to_run() == {"score_variants": 1, **SCORES_AND_BELOW}
 
 
 def test_changed_file_of_a_folder_model_is_seen(checkout):
     """A folder is never an input itself: Snakemake does not see a file that changes inside one."""
-    folder = checkout.folder / "mine"
-    source = checkout.folder / "results/embedded/models/tiny-neox-16/main"
-    folder.mkdir()
-    for path in source.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    checkout.edit("tiny.yaml", 'source: "embedded:tiny-neox-16"', "source: ./mine")
+    source = checkout.folder / "results/embedded/models/tiny-bert-16/main"
+    shutil.copytree(source, checkout.folder / "mine")
+    checkout.edit("tiny.yaml", 'source: "embedded:tiny-bert-16"', "source: ./mine")
     checkout.run()
     assert checkout.rules_to_run() == {}
-    config = folder / "config.json"
+    config = checkout.folder / "mine/config.json"
+    config.touch()
+    assert checkout.rules_to_run() == {}
     config.write_text(config.read_text() + "\n")
-    os.utime(config)
     rules = checkout.rules_to_run()
-    assert rules["resolve_model"] == 1
-    assert "train_model" not in rules
+    assert {name: rules[name] for name in rules if name not in GEOMETRY_AND_BELOW} == {
+        "resolve_model": 1,
+        "fetch_tokenizer": 1,
+        "fetch_checkpoint": 1,
+        "dump_hidden_states": 1,
+        "measure_anisotropy": 1,
+        "measure_intrinsic_dimension": 1,
+    }
 
 
 def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
-    """The tables of a run from nothing, in another folder and on one core, equal those of the first, byte for byte."""
+    """The tables of a run from nothing, elsewhere and on three cores, equal those of the first, byte for byte."""
     from conftest import new_checkout
 
     other = new_checkout(tmp_path / "other" / "place")
-    other.run("--cores", "1")
+    other.run("--cores", "3")
     for name in ("retrieval_scores", "geometry"):
         for ending in ("parquet", "csv"):
             relative = Path(f"results/tables/{name}.{ending}")
