@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from lm_geometry.embeddings.precision import round_table
 from lm_geometry.job import run_job
-from lm_geometry.retrieval.collection_tables import read_counted_collection
+from lm_geometry.retrieval.counted_collection import read_counted_collection
 from lm_geometry.retrieval.pooling import mean_pool
 from lm_geometry.tables import pooled as pooled_table
 from lm_geometry.tables.files import open_table_writer

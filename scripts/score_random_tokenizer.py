@@ -6,8 +6,9 @@ import pyarrow as pa
 
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, STUDY_COLUMNS
 from lm_geometry.job import run_job
-from lm_geometry.retrieval.collection_tables import read_counted_collection
-from lm_geometry.retrieval.pooling import pool_random_table
+from lm_geometry.retrieval.counted_collection import read_counted_collection
+from lm_geometry.retrieval.random_pooling import pool_random_table
+from lm_geometry.retrieval.scoring import RetrievalScorer
 from lm_geometry.retrieval.tokenization import load_tokenizer
 from lm_geometry.retrieval.variant_scores import VariantScore, scores_table
 from lm_geometry.tables.files import write_table
@@ -37,7 +38,9 @@ def score_random_tokenizer(
     ``table_precision`` says, which is repeated in the rows.
     """
     counted = read_counted_collection(corpus, queries, counts, judgements)
-    scorer = counted.scorer(ignore_identical_ids=ignore_identical_ids)
+    scorer = RetrievalScorer(
+        counted.query_ids, counted.document_ids, counted.judgements, ignore_identical_ids=ignore_identical_ids
+    )
     rows = vocab_rows or load_tokenizer(tokenizer).get_vocab_size(with_added_tokens=True)
     ascending = sorted(set(widths))
     columns = max(STUDY_COLUMNS, *ascending)

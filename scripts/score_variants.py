@@ -4,9 +4,9 @@ from pathlib import Path
 
 from lm_geometry import provenance
 from lm_geometry.job import run_job
-from lm_geometry.retrieval.collection_tables import read_counted_collection
-from lm_geometry.retrieval.pooling import pool_random_table
-from lm_geometry.retrieval.scoring import Pair
+from lm_geometry.retrieval.counted_collection import read_counted_collection
+from lm_geometry.retrieval.random_pooling import pool_random_table
+from lm_geometry.retrieval.scoring import Pair, RetrievalScorer
 from lm_geometry.retrieval.variant_scores import score_each_variant, scores_table
 from lm_geometry.tables.files import read_table, write_table
 from lm_geometry.tables.retrieval_scores import SCHEMA
@@ -48,7 +48,9 @@ def score_variants(
             )
         )
 
-    scorer = counted.scorer(ignore_identical_ids=ignore_identical_ids)
+    scorer = RetrievalScorer(
+        counted.query_ids, counted.document_ids, counted.judgements, ignore_identical_ids=ignore_identical_ids
+    )
     found = score_each_variant(
         variants, random_seeds, pooled=counted.split(vectors), pool_draw=pool_draw, scorer=scorer
     )

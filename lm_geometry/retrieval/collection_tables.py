@@ -1,17 +1,9 @@
-"""A collection between its tables: texts, judgements and token counts."""
+"""From a collection to its tables of texts and judgements."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 import pyarrow as pa
-from scipy import sparse
 
 from lm_geometry.retrieval.collection import Collection
-from lm_geometry.retrieval.scoring import Pair, RetrievalScorer
-from lm_geometry.retrieval.tokenization import counts_from_table
 from lm_geometry.tables import collection as tables
-from lm_geometry.tables.files import read_table
 
 
 def texts_table(texts: dict[str, str]) -> pa.Table:
@@ -27,61 +19,3 @@ def judgements_table(collection: Collection) -> pa.Table:
         for document, relevance in relevances.items()
     ]
     return pa.Table.from_pylist(rows, schema=tables.JUDGEMENTS)
-
-
-@dataclass(frozen=True)
-class CountedCollection:
-    """A tokenized collection: ids and judgements, and the token counts of documents, then queries.
-
-    Parameters
-    ----------
-    document_ids, query_ids : list of str
-        Ids in the order of the rows of ``counts``.
-    counts : scipy.sparse.csr_array
-        Shape (documents + queries, token ids).
-    judgements : dict of str to dict of str to int
-        Relevance by query id and document id.
-    """
-
-    document_ids: list[str]
-    query_ids: list[str]
-    counts: sparse.csr_array
-    judgements: dict[str, dict[str, int]]
-
-    def split(self, vectors: np.ndarray) -> Pair:
-        """Divide vectors of all texts into those of the queries and those of the documents."""
-        return vectors[len(self.document_ids) :], vectors[: len(self.document_ids)]
-
-    def scorer(self, *, ignore_identical_ids: bool) -> RetrievalScorer:
-        """Return a scorer for vectors of this collection."""
-        return RetrievalScorer(
-            self.query_ids, self.document_ids, self.judgements, ignore_identical_ids=ignore_identical_ids
-        )
-
-
-def read_counted_collection(corpus: Path, queries: Path, counts: Path, judgements: Path | None) -> CountedCollection:
-    """Read the tables of a collection; without ``judgements`` it can be pooled and not scored."""
-    document_ids, query_ids = (read_table(path, ["id"])["id"].to_pylist() for path in (corpus, queries))
-    found = read_table(counts)
-    sides = [
-        counts_from_table(found, side, len(ids)) for side, ids in (("corpus", document_ids), ("queries", query_ids))
-    ]
-    n_ids = max(side.shape[1] for side in sides)
-    for side in sides:
-        side.resize(side.shape[0], n_ids)
-    return CountedCollection(
-        document_ids,
-        query_ids,
-        sparse.vstack(sides, format="csr"),
-        {} if judgements is None else _read_judgements(judgements),
-    )
-
-
-def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
-    judgements: dict[str, dict[str, int]] = {}
-    columns = read_table(path).to_pydict()
-    for query, document, relevance in zip(
-        columns["query_id"], columns["document_id"], columns["relevance"], strict=True
-    ):
-        judgements.setdefault(query, {})[document] = relevance
-    return judgements

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 from scipy import sparse
 
-from lm_geometry.embeddings.random_table import random_blocks
-
 # Columns of the product that are made at a time: bounds the temporary matrix beside the pooled one.
 _COLUMN_CHUNK = 512
 
@@ -63,21 +61,6 @@ def mean_pool(
     lengths = counts.sum(axis=1)
     pooled /= np.maximum(lengths, 1)[:, None].astype(accumulate)
     return pooled.astype(np.float32, copy=False)
-
-
-def pool_random_table(
-    counts: sparse.csr_array, rows: int, columns: int, seed: int, *, generator: str, n_columns: int | None = None
-) -> np.ndarray:
-    """Average the rows of a random table that is drawn block by block; see ``random_blocks`` and ``mean_pool``.
-
-    Returns
-    -------
-    np.ndarray
-        float32, shape (texts, n_columns).
-    """
-    blocks = random_blocks(rows, columns, seed, generator=generator, n_columns=n_columns)
-    width = columns if n_columns is None else n_columns
-    return mean_pool(counts, blocks, rows=rows, columns=width, accumulate=np.float32)
 
 
 def _check_block(block: np.ndarray, start: int, rows: int, columns: int) -> None:

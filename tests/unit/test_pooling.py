@@ -11,7 +11,8 @@ from tokenizers.processors import TemplateProcessing
 
 from lm_geometry.embeddings.precision import round_to_bfloat16
 from lm_geometry.embeddings.random_table import random_blocks
-from lm_geometry.retrieval.pooling import mean_pool, pool_random_table
+from lm_geometry.retrieval.pooling import mean_pool
+from lm_geometry.retrieval.random_pooling import pool_random_table
 from lm_geometry.retrieval.tokenization import count_tokens, counts_from_table, counts_to_table, load_tokenizer
 from lm_geometry.tables.schema import conform
 from lm_geometry.tables.token_counts import SCHEMA
