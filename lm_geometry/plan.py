@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 # Resident memory of a process that has imported the light libraries (numpy, scipy, pyarrow), torch and transformers
 # on top, or mteb with all it brings; measured with the versions of the lock file, rounded up.
 LIGHT_MB = 400
-TORCH_MB = 1200
+TORCH_MB = 900
 MTEB_MB = 1800
 
 
@@ -60,7 +60,7 @@ def extraction_memory_mb(listing: str) -> int:
 
 def forward_memory_mb(checkpoint: str) -> int:
     """Return the memory of a forward pass: half-precision weights double as float32, and are read while they load."""
-    return TORCH_MB + 1000 + 4 * weights_mb(checkpoint)
+    return TORCH_MB + 300 + 4 * weights_mb(checkpoint)
 
 
 def forward_minutes(checkpoint: str) -> int:

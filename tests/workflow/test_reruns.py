@@ -122,12 +122,22 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
 
 
 def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
-    """The tables of a run from nothing, elsewhere and on three cores, equal those of the first, byte for byte."""
+    """The tables of a run from nothing, elsewhere and on three cores, equal those of the first, byte for byte.
+
+    Every script runs here from a foreign folder, with an environment that holds no path to the project.
+    """
     from conftest import new_checkout
 
     other = new_checkout(tmp_path / "other" / "place")
-    other.run("--cores", "3")
+    foreign, work = tmp_path / "foreign", tmp_path / "work"
+    foreign.mkdir()
+    options = ("--cores", "3", "-s", str(other.folder / "Snakefile"), "-d", str(work))
+    other.run(*options, cwd=foreign, config=str(other.folder / "tiny.yaml"))
+    assert {path.stem for path in (work / "results/logs").iterdir()} == {
+        path.stem for path in (other.folder / "scripts").glob("*.py")
+    }
+    assert not list(foreign.iterdir())
     for name in ("retrieval_scores", "geometry"):
         for ending in ("parquet", "csv"):
             relative = Path(f"results/tables/{name}.{ending}")
-            assert (other.folder / relative).read_bytes() == (finished.folder / relative).read_bytes(), relative
+            assert (work / relative).read_bytes() == (finished.folder / relative).read_bytes(), relative
