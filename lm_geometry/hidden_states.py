@@ -161,13 +161,6 @@ class LayerModel:
             found[LayerKey(stack, len(inner), norm.taken_in is not None)] = last
         return found
 
-    def look_up(self, ids: np.ndarray) -> Any:
-        """Return the bare rows of the embedding table, shape (sequences, length, columns of the table)."""
-        import torch
-
-        with torch.inference_mode():
-            return self._model.get_input_embeddings()(torch.from_numpy(ids.astype(np.int64)).to(self.device))
-
 
 class _FinalNorm:
     """Watches one stack for a norm that runs after its last block, and keeps what goes into it.
@@ -241,6 +234,21 @@ def model_kind(config: Any) -> str:
     if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "decoder"
     raise ValueError(f"model_type {config.model_type!r} of config.json is neither a masked nor a causal language model")
+
+
+def depends_on_token_only(ids: np.ndarray, values: np.ndarray) -> bool:
+    """Return whether equal tokens have equal vectors: a look-up, perhaps scaled or normed, without a position.
+
+    Parameters
+    ----------
+    ids : ndarray of int
+        Token ids, shape (sequences, length).
+    values : ndarray
+        Vectors, shape (sequences, length, width).
+    """
+    _, first, kind = np.unique(ids, return_index=True, return_inverse=True)
+    flat = values.reshape(-1, values.shape[-1])
+    return bool((flat == flat[first[kind.reshape(-1)]]).all())
 
 
 def non_finite(values: np.ndarray) -> tuple[int, int] | None:

@@ -66,6 +66,12 @@ def _library_versions() -> dict[str, str]:
     return installed
 
 
+def shared_settings(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return the settings that all of these files were made with; those in which they differ are left out."""
+    first, *others = (read(path)["settings"] for path in paths)
+    return {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
+
+
 def to_metadata(facts: Mapping[str, Any], other: Mapping[bytes, bytes] | None = None) -> dict[bytes, bytes]:
     """Return Parquet key-value metadata that holds ``facts`` beside what the schema already had."""
     return {**(other or {}), KEY: json.dumps(facts, sort_keys=True).encode()}

@@ -130,7 +130,7 @@ def geometry_heads(geometry: pd.DataFrame) -> pd.DataFrame:
     """
     chosen = profile_revisions(geometry)
     rows = geometry[(geometry["revision"] == geometry["model"].map(chosen)) & ~geometry["after_final_norm"]]
-    rows = rows[~rows["raw_lookup"] | rows["statistic"].str.endswith(MATCHED)]
+    rows = rows[~rows["context_free"] | rows["statistic"].str.endswith(MATCHED)]
     heads = [_geometry_head(group) for _, group in rows.groupby(["suite", "model", "stack"])]
     return pd.DataFrame(sorted(heads, key=lambda head: (head["suite"], head["width"], natural_key(head["model"]))))
 
@@ -193,7 +193,10 @@ def _about_dynamics(geometry: pd.DataFrame | None) -> list[str]:
         f"{span(geometry['n_batches'])} disjoint batches of N = {span(geometry['batch_size'])} tokens"
         + (f"; followed over training: {listing(followed)}." if followed else ".")
     )
-    note = "Over the layers before the final norm. Dimensions compare only at equal N."
+    note = (
+        "Over the layers before the final norm; for all tokens without a look-up layer 0. Dimensions compare only at "
+        "equal N."
+    )
     return [f"<p>{escape(said)}</p>", _table(geometry_heads(geometry), note, kind="heads")]
 
 

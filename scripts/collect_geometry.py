@@ -14,9 +14,9 @@ from lm_geometry.statistics import t_interval
 from lm_geometry.tables.files import read_table, write_csv, write_table
 from lm_geometry.tables.geometry import OK, SUMMARY
 
-PLACE = ("stack", "layer", "after_final_norm", "raw_lookup", "width")
+PLACE = ("stack", "layer", "after_final_norm", "context_free", "width")
 # What must be alike for the statistics of two files to stand side by side in one model's rows.
-SHARED_SETTINGS = ("kind", "n_batches", "batch_size", "duplicate_tolerance", "seed")
+SHARED_SETTINGS = ("kind", "n_batches", "batch_size", "duplicate_tolerance", "seed", "chunks")
 
 
 def collect_geometry(*, measures: list[Path], table: Path, csv: Path, models: list[Mapping[str, Any]]) -> None:
@@ -41,7 +41,7 @@ def collect_geometry(*, measures: list[Path], table: Path, csv: Path, models: li
     pairs = zip(measures[::2], measures[1::2], models, strict=True)
     rows = chain.from_iterable(_summaries(pair, entry) for *pair, entry in pairs)
     summary = pa.Table.from_pylist(list(rows), schema=SUMMARY)
-    write_table(table, summary, SUMMARY, inputs=measures)
+    write_table(table, summary, SUMMARY, inputs=measures, settings=provenance.shared_settings(measures))
     write_csv(csv, summary)
 
 

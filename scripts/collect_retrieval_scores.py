@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lm_geometry import provenance
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table, write_csv, write_table
 from lm_geometry.tables.retrieval_scores import SCHEMA
@@ -15,7 +16,7 @@ def collect_retrieval_scores(*, scores: list[Path], table: Path, csv: Path) -> N
     """Write the rows of all ``scores`` as Parquet and CSV, sorted; random tokenizers, of no suite, come last."""
     rows = pa.concat_tables([read_table(path).replace_schema_metadata(None) for path in scores])
     rows = rows.sort_by([(name, "ascending") for name in _ORDER])
-    write_table(table, rows, SCHEMA, inputs=scores)
+    write_table(table, rows, SCHEMA, inputs=scores, settings=provenance.shared_settings(scores))
     write_csv(csv, rows)
 
 

@@ -16,6 +16,7 @@ from lm_geometry.hidden_states import (
     LayerKey,
     LayerModel,
     TokenSequence,
+    depends_on_token_only,
     equal_length_batches,
     non_finite,
     tokenize_chunks,
@@ -52,8 +53,8 @@ def dump_hidden_states(
         "origin": {"tokenizer_sha256": file_sha256(tokenizer)},
     }
     with atomic_folder(folder) as temporary:
-        raw_lookup = _write_layers(model, sequences, temporary, facts)
-        rows = [_manifest_row(temporary / _file_name(key), key, raw_lookup) for key in sorted(raw_lookup)]
+        context_free = _write_layers(model, sequences, temporary, facts)
+        rows = [_manifest_row(temporary / _file_name(key), key, context_free) for key in sorted(context_free)]
     write_table(manifest, pa.Table.from_pylist(rows, schema=MANIFEST), MANIFEST, **facts)
 
 
@@ -105,25 +106,25 @@ def _refuse_foreign_tokens(sequences: Sequence[TokenSequence], vocab_rows: int, 
 def _write_layers(
     model: LayerModel, sequences: Sequence[TokenSequence], folder: Path, facts: Mapping[str, Any]
 ) -> dict[LayerKey, bool]:
-    """Write all layers' files; return for each layer whether it is the bare look-up in the embedding table."""
+    """Write all layers' files; return for each layer whether its vectors depend on their tokens only."""
     batches = list(equal_length_batches(sequences))
-    raw_lookup: dict[LayerKey, bool] = {}
+    context_free: dict[LayerKey, bool] = {}
     writers: dict[LayerKey, Any] = {}
     with ExitStack() as stack, tqdm(total=len(sequences), unit="chunk", mininterval=5) as progress:
         for batch in batches:
             ids = np.stack([sequence.ids for sequence in batch])
-            embedded = model.look_up(ids)
             for key, states in model.states(ids).items():
-                is_lookup = key.layer == 0 and states.shape == embedded.shape and bool((states == embedded).all())
-                raw_lookup[key] = raw_lookup.get(key, True) and is_lookup
                 values = states.cpu().numpy()
+                context_free[key] = (
+                    context_free.get(key, True) and key.layer == 0 and depends_on_token_only(ids, values)
+                )
                 _refuse_non_finite(values, key, batch)
                 schema = layer_schema(values.shape[2])
                 if key not in writers:
                     writers[key] = stack.enter_context(open_table_writer(folder / _file_name(key), schema, **facts))
                 writers[key].write_table(_rows(batch, values, schema))
             progress.update(len(batch))
-    return raw_lookup
+    return context_free
 
 
 def _rows(batch: Sequence[TokenSequence], values: np.ndarray, schema: pa.Schema) -> pa.Table:
@@ -153,7 +154,7 @@ def _file_name(key: LayerKey) -> str:
     return f"{key.stack}_{key.layer:03d}{'_after_final_norm' if key.after_final_norm else ''}.parquet"
 
 
-def _manifest_row(path: Path, key: LayerKey, raw_lookup: Mapping[LayerKey, bool]) -> dict[str, Any]:
+def _manifest_row(path: Path, key: LayerKey, context_free: Mapping[LayerKey, bool]) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
@@ -162,7 +163,7 @@ def _manifest_row(path: Path, key: LayerKey, raw_lookup: Mapping[LayerKey, bool]
     return {
         "file": path.name,
         **key._asdict(),
-        "raw_lookup": raw_lookup[key],
+        "context_free": context_free[key],
         "n_rows": n_rows,
         "width": width,
         "size": path.stat().st_size,

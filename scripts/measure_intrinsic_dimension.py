@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lm_geometry import provenance
 from lm_geometry.geometry.intrinsic_dimension import dimension_statistics
 from lm_geometry.geometry.layers import measure_layers
 from lm_geometry.geometry.statistic import Statistic
@@ -42,7 +43,7 @@ def measure_intrinsic_dimension(
         If a file is not what the manifest lists or not finite, or the chunks are too few for the batches.
     """
 
-    def statistics(vectors: np.ndarray, _: np.ndarray) -> dict[str, Statistic]:
+    def statistics(vectors: np.ndarray, *_: np.ndarray) -> dict[str, Statistic]:
         return dimension_statistics(vectors, duplicate_tolerance=duplicate_tolerance)
 
     found = measure_layers(
@@ -55,6 +56,7 @@ def measure_intrinsic_dimension(
         "duplicate_tolerance": duplicate_tolerance,
         "seed": seed,
         "dropped_tokens": dict(found.n_dropped),
+        "chunks": provenance.read(manifest)["settings"].get("chunks"),
     }
     write_table(measures, batches_table(found.records), BATCHES, inputs=[manifest], settings=settings)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lm_geometry import provenance
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, STUDY_COLUMNS
 from lm_geometry.job import run_job
 from lm_geometry.retrieval.counted_collection import read_counted_collection
@@ -72,6 +73,7 @@ def score_random_tokenizer(
             "random_seeds": random_seeds,
             "random_generator": random_generator,
             "ignore_identical_ids": ignore_identical_ids,
+            "max_length": provenance.read(counts)["settings"]["max_length"],
         },
     )
 

@@ -77,6 +77,7 @@ def score_variants(
             "table_precision": table_precision,
             "random_generator": random_generator,
             "ignore_identical_ids": ignore_identical_ids,
+            "max_length": provenance.read(counts)["settings"]["max_length"],
         },
     )
 

@@ -22,7 +22,7 @@ class Family:
     # Paths in the bare model of the final norm and of the block list, per stack; None = no final norm.
     final_norm: dict
     blocks: dict
-    raw_lookup: bool
+    context_free: bool
 
 
 FAMILIES = {
@@ -85,7 +85,7 @@ FAMILIES = {
         16,
         {"decoder": "ln_f"},
         {"decoder": "h"},
-        False,
+        True,  # look-up and LayerNorm: no position yet
     ),
     "t5": Family(
         "T5Config",

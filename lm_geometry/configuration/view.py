@@ -153,7 +153,9 @@ class Study:
 
     @property
     def collection_path(self) -> str | None:
-        """Return the collection's folder in BEIR shape; None for an MTEB task."""
+        """Return the collection's folder in BEIR shape; None for an MTEB task, and without the study."""
+        if self.scaling is None:
+            return None
         if self.scaling["collection"] == EMBEDDED:
             return self.path("embedded/collection")
         return self.scaling["collection"]["path"] if isinstance(self.scaling["collection"], Mapping) else None
@@ -161,12 +163,12 @@ class Study:
     @property
     def lowercase(self) -> bool:
         """Return whether the collection's texts are lower-cased before tokenizing."""
-        collection = self.scaling["collection"]
+        collection = self.scaling["collection"] if self.scaling else None
         return isinstance(collection, Mapping) and bool(collection.get("lowercase", False))
 
     def collection_files(self) -> list[str]:
         """Return the files of a collection in BEIR shape; none for an MTEB task."""
-        folder = self.collection_path if self.scaling else None
+        folder = self.collection_path
         if folder is None:
             return []
         names = ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"]
@@ -224,7 +226,7 @@ class Study:
 
     def corpus_files(self) -> list[str]:
         """Return the corpus' file; none for enwik8 from its public home."""
-        return [self.corpus_path] if self.dynamics and self.corpus_path else []
+        return [self.corpus_path] if self.corpus_path else []
 
     def corpus_origins(self) -> list[str]:
         """Return the table that the embedded corpus was made from; none for all others."""
@@ -271,7 +273,9 @@ class Study:
 
     @property
     def corpus_path(self) -> str | None:
-        """Return the corpus' file; None for enwik8 from its public home."""
+        """Return the corpus' file; None for enwik8 from its public home, and without the study."""
+        if self.dynamics is None:
+            return None
         if self.dynamics["corpus"] == EMBEDDED:
             return self.path("embedded/dump.xml")
         return self.dynamics["corpus"]["path"] if isinstance(self.dynamics["corpus"], Mapping) else None

@@ -16,18 +16,17 @@ from matplotlib.ticker import NullLocator
 
 from lm_geometry.figures import style
 from lm_geometry.figures.style import Drawing
-from lm_geometry.geometry.nulls import marchenko_pastur_edge
 from lm_geometry.tables import figure_data, geometry
 from lm_geometry.tables.geometry import OK
 
-ANISOTROPY = "anisotropy"
+ANISOTROPY, NULL = "anisotropy", "anisotropy_frequency_null"
 TWONN_090, TWONN_020 = "twonn_090", "twonn_020"
 MATCHED = "_type_matched"
 
 FIT_GAP = (0.9, 1.1)
 """Outside this range of d(0.2) / d(0.9) the ratios mix populations and no single dimension describes the layer."""
 
-LOOKUP_NOT_DRAWN = "not drawn: rows of a bare table look-up repeat per token type; see the type-matched statistic"
+LOOKUP_NOT_DRAWN = "not drawn: rows of a table look-up repeat per token type; see the type-matched statistic"
 
 _FITS = {TWONN_090: "0.9", TWONN_020: "0.2"}
 _STACKS = {"encoder": ("encoders", "YlOrBr", 0.4, 0.95), "decoder": ("decoders", "viridis", 0.0, 0.85)}
@@ -55,7 +54,7 @@ def layer_profiles(table: pa.Table | pd.DataFrame, *, revisions: Mapping[str, st
     ValueError
         If the table lacks a model or revision, or a statistic that the figure shows.
     """
-    statistics = [name + kind for name in (ANISOTROPY, TWONN_090, TWONN_020) for kind in _ROW_TITLES]
+    statistics = [name + kind for name in (ANISOTROPY, NULL, TWONN_090, TWONN_020) for kind in _ROW_TITLES]
     rows = _select(table, statistics)
     chosen = profile_revisions(rows) if revisions is None else dict(revisions)
     rows = _rows_of_revisions(rows, chosen)
@@ -93,8 +92,8 @@ def training_dimension(
 ) -> Drawing:
     """Draw the dimension averaged over the layers against the training step, both fits, over each layer's own line.
 
-    The mean is over layers 0..L before the final norm, for all tokens without the bare look-up layer, whose equal rows
-    leave it fewer vectors. No interval is drawn: that of a mean over layers needs each batch's own mean.
+    The mean is over the layers before the final norm, without layer 0 where that is a table look-up. No interval is
+    drawn: that of a mean over layers needs each batch's own mean.
 
     Parameters
     ----------
@@ -126,7 +125,7 @@ def training_dimension(
             mean = means[(means["statistic"] == fit + kind) & (means["stack"] == stack)]
             axes.plot(mean["step"], mean["value"], color="black", marker="o", linewidth=1.8, zorder=4)
             style.draw_gaps(axes, mean.loc[mean["value"].isna(), "step"], color="black")
-            axes.set_title(_column_title(stacks, stack, kind, rows[in_panel]))
+            axes.set_title(_column_title(stacks, stack, kind, _distinct_sizes(rows[in_panel])))
             _finish_step_axis(axes, rows["step"])
         panels[row, 0].set_ylabel(f"TwoNN dimension, fit {_FITS[fit]}")
     figure.supxlabel("training step (log scale, 0 apart)", fontsize="medium")
@@ -160,7 +159,8 @@ def training_anisotropy(
     ValueError
         If the table lacks a checkpoint, or holds two of the same step or one without a step.
     """
-    rows = _checkpoints(_select(table, [ANISOTROPY + kind for kind in _ROW_TITLES]), model, revisions)
+    statistics = [name + kind for name in (ANISOTROPY, NULL) for kind in _ROW_TITLES]
+    rows = _checkpoints(_select(table, statistics), model, revisions)
     stacks = sorted(rows["stack"].unique())
     columns = [(stack, kind) for stack in stacks for kind in _ROW_TITLES]
     figure = Figure(figsize=(style.PAGE_WIDTH, 3.4))
@@ -171,9 +171,10 @@ def training_anisotropy(
         for step, of_step in shown.groupby("step"):
             color = "black" if step == 0 else _VIRIDIS(norm(step))
             _draw_layers(axes, of_step, x="layer", color=color, linestyle="--" if step == 0 else "-")
-        edge = shown[shown["mark"] == "line"].groupby("layer")["limit"].max()
-        axes.plot(edge.index, edge, color=style.GREY, linestyle=":", linewidth=1)
-        axes.set_title(_column_title(stacks, stack, kind, shown))
+        in_panel = (rows["statistic"] == NULL + kind) & (rows["stack"] == stack) & (rows["mark"] == "null")
+        null = rows[in_panel].groupby("layer")["value"].mean()
+        axes.plot(null.index, null, color=style.GREY, linestyle=":", linewidth=1)
+        axes.set_title(_column_title(stacks, stack, kind, _sizes(shown)))
         _finish_layer_axis(axes, shown["n_layers"].max())
     panels[0].set_ylabel("anisotropy")
     panels[0].set_ylim(bottom=0)
@@ -205,7 +206,7 @@ def profile_revisions(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _select(table: pa.Table | pd.DataFrame, statistics: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of ``statistics`` with the number of layers, the limit and how each is drawn."""
+    """Return the rows of ``statistics`` with the number of layers and how each is drawn."""
     rows = style.to_frame(table, geometry.SUMMARY.names)
     rows = rows[rows["statistic"].isin(statistics)].copy()
     missing = [name for name in statistics if name not in set(rows["statistic"])]
@@ -215,11 +216,11 @@ def _select(table: pa.Table | pd.DataFrame, statistics: Sequence[str]) -> pd.Dat
     rows["value"] = rows["value"].astype(float)
     rows["n_layers"] = rows.groupby(["model", "revision", "stack"])["layer"].transform("max")
     rows["depth"] = rows["layer"] / rows["n_layers"].clip(lower=1)
-    limited = rows[rows["statistic"].str.startswith(ANISOTROPY) & (rows["n_vectors"] > 0)]
-    sizes = zip(limited.index, limited["n_vectors"], limited["width"], strict=True)
-    rows["limit"] = pd.Series({row: marchenko_pastur_edge(n, width) for row, n, width in sizes}, dtype=float)
-    hidden = rows["raw_lookup"] & ~rows["statistic"].str.endswith(MATCHED)
-    rows["mark"] = np.select([hidden, rows["after_final_norm"]], ["not drawn", "hollow"], "line")
+    hidden = rows["context_free"] & ~rows["statistic"].str.endswith(MATCHED)
+    null = rows["statistic"].str.startswith(NULL)
+    marks = [(null & rows["after_final_norm"], "not drawn"), (hidden, "not drawn"), (null, "null")]
+    marks += [(rows["after_final_norm"], "hollow")]
+    rows["mark"] = np.select([found for found, _ in marks], [mark for _, mark in marks], "line")
     rows["status"] = rows["status"].mask(hidden & (rows["status"] == OK), LOOKUP_NOT_DRAWN)
     return rows
 
@@ -259,8 +260,12 @@ def _checkpoints(rows: pd.DataFrame, model: str, revisions: Sequence[str] | None
 
 
 def _means_over_layers(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per statistic and step: the mean over layers, a gap where one of them has no value."""
-    drawn = rows[rows["mark"] == "line"]
+    """Return one row per statistic and step: the mean over layers, a gap where one of them has no value.
+
+    Over the same layers for every statistic: a look-up layer, which only type-matched ones have, would hide what the
+    others do.
+    """
+    drawn = rows[(rows["mark"] == "line") & ~rows["context_free"]]
     return pd.DataFrame([_mean_row(group) for _, group in drawn.groupby(["statistic", "stack", "step"])])
 
 
@@ -277,7 +282,7 @@ def _mean_row(group: pd.DataFrame) -> dict:
         "n_vectors": group["n_vectors"].min(),
         "n_distinct": group["n_distinct"].min(),
         "n_batches": group["n_batches"].min(),
-        "raw_lookup": False,
+        "context_free": False,
         "status": status,
     }
 
@@ -297,8 +302,8 @@ def _model_looks(rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, str]]:
 def _draw_profile(axes: Axes, of_model: pd.DataFrame, statistic: str, *, look: Mapping[str, str]) -> None:
     shown = of_model[of_model["statistic"] == statistic]
     _draw_layers(axes, shown, x="depth", linestyle="--" if statistic.endswith(MATCHED) else "-", **look)
-    line = shown[shown["mark"] == "line"]
-    axes.plot(line["depth"], line["limit"], color=look["color"], linestyle=":", linewidth=0.8, zorder=1)
+    null = of_model[(of_model["statistic"] == statistic.replace(ANISOTROPY, NULL)) & (of_model["mark"] == "null")]
+    axes.plot(null["depth"], null["value"], color=look["color"], linestyle=":", linewidth=0.8, zorder=1)
 
 
 def _draw_second_fit(axes: Axes, of_model: pd.DataFrame, kind: str, *, color: str, alpha: float) -> None:
@@ -331,15 +336,15 @@ def _draw_layer_lines(axes: Axes, rows: pd.DataFrame, norm: Normalize) -> None:
 
 def _panel_title(shown: pd.DataFrame, statistic: str, kind: str) -> str:
     of_panel = shown[shown["statistic"] == statistic + kind]
-    title = f"{_ROW_TITLES[kind]}, N = {_sizes(of_panel)}"
     if statistic != TWONN_090:
-        return title
+        return f"{_ROW_TITLES[kind]}, N = {_sizes(of_panel)}"
+    title = f"{_ROW_TITLES[kind]}, N = {_distinct_sizes(of_panel)}"
     mixed, judged = _layers_without_single_dimension(shown, kind)
     return f"{title}\nno single dimension in {mixed} of {judged} layers" if mixed else title
 
 
-def _column_title(stacks: Sequence[str], stack: str, kind: str, shown: pd.DataFrame) -> str:
-    parts = [_ROW_TITLES[kind], f"N = {_sizes(shown)}"]
+def _column_title(stacks: Sequence[str], stack: str, kind: str, sizes: str) -> str:
+    parts = [_ROW_TITLES[kind], f"N = {sizes}"]
     return "\n".join([stack, *parts]) if len(stacks) > 1 else ", ".join(parts)
 
 
@@ -402,7 +407,7 @@ def _shared_handles(rows: pd.DataFrame) -> list[Line2D | Patch]:
     grey = style.GREY
     handles = [
         Patch(color=grey, alpha=0.25, linewidth=0, label="95 % interval"),
-        Line2D([], [], color=grey, linestyle=":", linewidth=1, label="Marchenko-Pastur edge"),
+        Line2D([], [], color=grey, linestyle=":", linewidth=1, label="frequency null"),
     ]
     if (rows["mark"] == "hollow").any():
         handles.append(Line2D([], [], color=grey, **_HOLLOW, label="after final norm"))
@@ -452,10 +457,10 @@ def _profiles_caption(rows: pd.DataFrame) -> str:
         "dimension, fitted to the lowest 0.9 of the distance ratios (line) and to the lowest 0.2 (thin dashed, edge of "
         f"the pale band); where their ratio lies outside {FIT_GAP[0]} to {FIT_GAP[1]} no single dimension describes "
         "the layer. "
-        "Dimensions compare only at equal N.",
+        "Dimensions compare only at equal N, which for them counts distinct vectors.",
         "Type-matched panels take one random occurrence per token type, so that repeated words count once.",
         "Bands in the lines' colour: 95 % t intervals over batches.",
-        _about_limit(),
+        _about_null(),
         _about_final_norm(rows),
         _about_lookup(rows),
         _about_gaps(rows),
@@ -471,10 +476,9 @@ def _dimension_caption(rows: pd.DataFrame, means: pd.DataFrame, model: str) -> s
         _about_batches(rows),
         "Thick: the mean over the layers before the final norm; thin: each layer. The thin lines show the spread over "
         "layers, not an interval of the mean: none is claimed.",
-        "A rise or fall counts only where both fits and both columns show it; dimensions compare only at equal N.",
-        "For all tokens the mean leaves out layer 0, a bare table look-up whose equal rows are merged."
-        if rows["raw_lookup"].any()
-        else "",
+        "A rise or fall counts only where both fits and both columns show it; dimensions compare only at equal N, the "
+        "number of distinct vectors.",
+        "The mean leaves out layer 0, a table look-up, in every panel." if rows["context_free"].any() else "",
         _about_gaps(pd.concat([rows, means])),
     ]
     return f"Dimension over training, {model}.\n\n{' '.join(filter(None, parts))}"
@@ -488,7 +492,7 @@ def _anisotropy_caption(rows: pd.DataFrame, model: str) -> str:
         _about_batches(rows),
         "Bands: 95 % t intervals over batches.",
         "Dashed black: step 0, the untrained model, is the null." if (rows["step"] == 0).any() else "",
-        _about_limit(),
+        _about_null(),
         _about_final_norm(rows),
         _about_lookup(rows),
         _about_gaps(rows),
@@ -497,8 +501,14 @@ def _anisotropy_caption(rows: pd.DataFrame, model: str) -> str:
 
 
 def _sizes(rows: pd.DataFrame, column: str = "n_vectors") -> str:
-    """Return the N behind the values of ``rows``; a row without a value has no say."""
+    """Return the N behind the drawn values of ``rows``; a row without a value has no say."""
+    rows = rows[rows["mark"] != "not drawn"]
     return style.span(rows.loc[rows["value"].notna() | rows["value"].isna().all(), column])
+
+
+def _distinct_sizes(rows: pd.DataFrame) -> str:
+    """Return the N of a dimension: the distinct rows, of which each gives one ratio."""
+    return _sizes(rows, "n_distinct")
 
 
 def _about_batches(rows: pd.DataFrame) -> str:
@@ -510,8 +520,11 @@ def _about_batches(rows: pd.DataFrame) -> str:
     )
 
 
-def _about_limit() -> str:
-    return "Dotted: the Marchenko-Pastur edge (1 + sqrt(D/N))^2 / D, the limit for distinct isotropic rows."
+def _about_null() -> str:
+    return (
+        "Dotted: the frequency null, the anisotropy of one random isotropic vector per token type, repeated as often "
+        "as the type occurs in the batch; type-matched, where each occurs once, that is isotropic noise."
+    )
 
 
 def _about_final_norm(rows: pd.DataFrame) -> str:
@@ -519,9 +532,9 @@ def _about_final_norm(rows: pd.DataFrame) -> str:
 
 
 def _about_lookup(rows: pd.DataFrame) -> str:
-    if not rows["raw_lookup"].any():
+    if not rows["context_free"].any():
         return ""
-    return "Layer 0 of models whose table is looked up bare holds equal rows and is drawn type-matched only."
+    return "A layer 0 without positions holds equal rows for equal tokens and is drawn type-matched only."
 
 
 def _about_gaps(rows: pd.DataFrame) -> str:

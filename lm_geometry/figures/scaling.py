@@ -367,8 +367,7 @@ def _all_suites_caption(selected: pd.DataFrame, points: pd.DataFrame, metrics: S
         _what_was_scored(points, metrics),
         "Trained tables as they are, over the columns of the table; models of one suite that share a width are points "
         "of their own and bear their names.",
-        f"Grey: random tables of the {random['tokenizer'].nunique()} tokenizers, mean over "
-        f"{style.span(random['n_seeds'])} seeds each."
+        f"Grey: random tables, a line per tokenizer, mean over {style.span(random['n_seeds'])} seeds each."
         if len(random)
         else "",
         below_random_sentence(selected, metrics),

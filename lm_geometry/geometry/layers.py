@@ -9,7 +9,7 @@ import numpy as np
 from lm_geometry.geometry.batches import draw_batches, type_matched_rows
 from lm_geometry.geometry.statistic import Statistic
 
-Statistics = Callable[[np.ndarray, np.ndarray], Mapping[str, Statistic]]
+Statistics = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, Statistic]]
 
 
 class Layer(Protocol):
@@ -18,7 +18,7 @@ class Layer(Protocol):
     stack: str
     layer: int
     after_final_norm: bool
-    raw_lookup: bool
+    context_free: bool
     chunk: np.ndarray
     position: np.ndarray
     token_id: np.ndarray
@@ -52,8 +52,8 @@ def measure_layers(
     layers : iterable of Layer
         The layers, in any order.
     statistics : callable
-        Takes a batch's vectors, shape (n, d), and the mask of those that stand first in their chunk, shape (n,);
-        returns statistics by name.
+        Takes a batch's vectors, shape (n, d), the mask of those that stand first in their chunk and their token ids,
+        shape (n,); returns statistics by name.
     n_batches, batch_size, seed : int
         See ``draw_batches``.
 
@@ -73,10 +73,10 @@ def measure_layers(
             "stack": layer.stack,
             "layer": layer.layer,
             "after_final_norm": layer.after_final_norm,
-            "raw_lookup": layer.raw_lookup,
+            "context_free": layer.context_free,
             "width": layer.vectors.shape[1],
         }
-        for record in measure_batches(layer.vectors, layer.position == 0, draws[layer.stack], statistics):
+        for record in measure_batches(layer, draws[layer.stack], statistics):
             records.append({**place, **record})
     return LayerMeasures(records, {stack: draw.n_dropped for stack, draw in draws.items()})
 
@@ -90,23 +90,20 @@ def draw_rows(chunk: np.ndarray, token_id: np.ndarray, *, n_batches: int, batch_
     )
 
 
-def measure_batches(
-    vectors: np.ndarray, first: np.ndarray, draw: Draw, statistics: Statistics
-) -> Iterator[dict[str, Any]]:
+def measure_batches(layer: Layer, draw: Draw, statistics: Statistics) -> Iterator[dict[str, Any]]:
     """Yield one record per batch and statistic: batch, statistic, value, n_vectors, n_distinct, problem.
 
     Parameters
     ----------
-    vectors : np.ndarray
-        The layer's vectors, shape (n, d).
-    first : np.ndarray
-        Mask, shape (n,), of the vectors that stand first in their chunk.
+    layer : Layer
+        The layer to measure.
     draw : Draw
-        The rows to measure.
+        Its rows that are measured.
     statistics : callable
-        Takes a batch's vectors and its part of ``first``; returns statistics by name.
+        See ``measure_layers``.
     """
+    first = layer.position == 0
     for suffix, batches in (("", draw.batches), ("_type_matched", draw.type_matched)):
         for batch, rows in enumerate(batches):
-            for name, statistic in statistics(vectors[rows], first[rows]).items():
+            for name, statistic in statistics(layer.vectors[rows], first[rows], layer.token_id[rows]).items():
                 yield {"batch": batch, "statistic": name + suffix, **statistic._asdict()}

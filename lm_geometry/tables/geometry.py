@@ -13,7 +13,11 @@ _LAYER = [
     column("stack", pa.string(), "'encoder' or 'decoder'"),
     column("layer", pa.int32(), "0 = embeddings, L = output of the last block"),
     column("after_final_norm", pa.bool_(), "true for the copy of layer L behind the model's final norm"),
-    column("raw_lookup", pa.bool_(), "true where the layer is the bare table look-up: no position in it"),
+    column(
+        "context_free",
+        pa.bool_(),
+        "true where vectors depend on their token only: no position in them",
+    ),
     column("width", pa.int32(), "components per vector", unit="components"),
 ]
 _COUNTS = [
@@ -42,7 +46,11 @@ SUMMARY = pa.schema(
         column("step", pa.int64(), "training step read from the revision's name", unit="steps", nullable=True),
         column("layer", pa.int32(), "0 = embeddings, L = output of the last block"),
         column("after_final_norm", pa.bool_(), "true for the copy of layer L behind the model's final norm"),
-        column("raw_lookup", pa.bool_(), "true where the layer is the bare table look-up: no position in it"),
+        column(
+            "context_free",
+            pa.bool_(),
+            "true where vectors depend on their token only: no position in them",
+        ),
         column("width", pa.int32(), "components per vector", unit="components"),
         column("statistic", pa.string(), "name of the statistic"),
         column("value", pa.float64(), "mean over batches; null where status says why", nullable=True),

@@ -35,7 +35,11 @@ MANIFEST = pa.schema(
         column("stack", pa.string(), "'encoder' or 'decoder'"),
         column("layer", pa.int32(), "0 = embeddings, L = output of the last block"),
         column("after_final_norm", pa.bool_(), "true for the copy of layer L behind the model's final norm"),
-        column("raw_lookup", pa.bool_(), "true where the layer is the bare table look-up: no position in it"),
+        column(
+            "context_free",
+            pa.bool_(),
+            "true where vectors depend on their token only: no position in them",
+        ),
         column("n_rows", pa.int64(), "vectors in the file", unit="vectors"),
         column("width", pa.int32(), "components per vector"),
         column("size", pa.int64(), "size of the file", unit="bytes"),
@@ -51,7 +55,7 @@ class Layer:
     stack: str
     layer: int
     after_final_norm: bool
-    raw_lookup: bool
+    context_free: bool
     chunk: np.ndarray
     position: np.ndarray
     token_id: np.ndarray
@@ -115,7 +119,7 @@ def _read_layer(path: Path, entry: Mapping[str, Any]) -> Layer:
         stack=entry["stack"],
         layer=entry["layer"],
         after_final_norm=entry["after_final_norm"],
-        raw_lookup=entry["raw_lookup"],
+        context_free=entry["context_free"],
         chunk=chunk,
         position=position,
         token_id=token_id,

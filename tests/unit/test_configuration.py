@@ -149,7 +149,7 @@ BAD = [
     ),
     (f"{DYNAMICS}/corpus", "enwik9", f"{DYNAMICS}.corpus: 'enwik9': must be enwik8, embedded, or {{path: file}}"),
     # values out of bounds
-    (f"{DYNAMICS}/n_batches", 1, f"{DYNAMICS}.n_batches: 1: too small; give at least 2"),
+    (f"{DYNAMICS}/n_batches", 1, f"{DYNAMICS}.n_batches: 1: too small; give at least 4"),
     (f"{DYNAMICS}/batch_size", 0, f"{DYNAMICS}.batch_size: 0: too small; give at least 16"),
     (f"{DYNAMICS}/seed", 2**32, f"{DYNAMICS}.seed: 4294967296: too large; give at most 4294967295"),
     (f"{SCALING}/random_seeds", [], f"{SCALING}.random_seeds: []: is empty; give at least one"),

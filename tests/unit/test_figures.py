@@ -84,7 +84,13 @@ def geometry_rows():
         kind, n_layers, width, rotary = LAYERS[model]
         for layer in range(n_layers + 1):
             for after in [False, True] if rotary and layer == n_layers else [False]:
-                for name in ("anisotropy", "twonn_090", "twonn_020", "participation_ratio"):
+                for name in (
+                    "anisotropy",
+                    "anisotropy_frequency_null",
+                    "twonn_090",
+                    "twonn_020",
+                    "participation_ratio",
+                ):
                     for suffix, n_vectors in (("", 2048), ("_type_matched", 611)):
                         value = float(rng.random() + (8 if name.startswith("twonn") else 0))
                         bad = revision == "step16" and layer == 2 and name == "twonn_090" and not suffix
@@ -92,10 +98,11 @@ def geometry_rows():
                             {
                                 "model": model, "suite": "Embedded", "kind": kind, "stack": kind, "revision": revision,
                                 "step": step, "layer": layer, "after_final_norm": after, "width": width,
-                                "raw_lookup": rotary and layer == 0, "statistic": name + suffix,
+                                "context_free": rotary and layer == 0, "statistic": name + suffix,
                                 "value": None if bad else value, "std": None if bad else 0.1,
                                 "ci_low": None if bad else value - 0.2, "ci_high": None if bad else value + 0.2,
-                                "n_batches": 8, "batch_size": 2048, "n_vectors": n_vectors, "n_distinct": n_vectors - 5,
+                                "n_batches": 8, "batch_size": 2048, "n_vectors": n_vectors,
+                                "n_distinct": n_vectors - (1500 if layer == 0 and not suffix and rotary else 5),
                                 "status": "too few distinct rows" if bad else "ok",
                             }
                         )  # fmt: skip
@@ -278,7 +285,11 @@ def test_one_seed_has_no_interval_and_the_caption_says_so(scores):
 def test_profiles_draw_the_tables_values_of_the_main_revision(geometry):
     data = dynamics.layer_profiles(geometry).data.to_pandas()
     assert set(data["revision"]) == {"main"}
-    names = [name + kind for name in ("anisotropy", "twonn_090", "twonn_020") for kind in ("", "_type_matched")]
+    names = [
+        name + kind
+        for name in ("anisotropy", "anisotropy_frequency_null", "twonn_090", "twonn_020")
+        for kind in ("", "_type_matched")
+    ]
     wanted = geometry.to_pandas().query("revision == 'main'")
     wanted = wanted[wanted["statistic"].isin(names)]
     keys = ["model", "layer", "after_final_norm", "statistic"]
@@ -309,25 +320,30 @@ def test_the_copy_behind_the_final_norm_is_a_hollow_point_apart_from_the_line(ge
     assert list(line.get_ydata()) == list(truth.query("not after_final_norm and layer > 0")["value"])
 
 
-def test_the_limit_of_each_model_uses_its_own_width_and_n(geometry):
-    data = dynamics.layer_profiles(geometry).data.to_pandas()
-    for model, width, n_vectors, statistic in (
-        ("neox-16", 16, 2048, "anisotropy"),
-        ("bert-64", 64, 611, "anisotropy_type_matched"),
-    ):
-        limit = data.loc[(data["model"] == model) & (data["statistic"] == statistic), "limit"].unique()
-        np.testing.assert_allclose(limit, [(1 + math.sqrt(width / n_vectors)) ** 2 / width])
-    assert data.query("statistic == 'twonn_090'")["limit"].isna().all()
+def test_the_frequency_null_of_each_model_is_dotted_where_its_line_is(geometry):
+    drawing = dynamics.layer_profiles(geometry, revisions={"neox-64": "main"})
+    truth = geometry.to_pandas().query("model == 'neox-64' and revision == 'main' and not after_final_norm")
+    for axes, suffix, least in ((drawing.figure.axes[0], "", 1), (drawing.figure.axes[1], "_type_matched", 0)):
+        dotted = next(line for line in axes.get_lines() if line.get_linestyle() == ":")
+        nulls = truth[(truth["statistic"] == f"anisotropy_frequency_null{suffix}") & (truth["layer"] >= least)]
+        assert list(dotted.get_ydata()) == list(nulls["value"])
+    assert "frequency null" in drawing.caption
 
 
 def test_n_stands_in_every_panel_and_the_caption_names_n_and_the_batches(geometry):
-    for drawing in (
-        dynamics.layer_profiles(geometry),
-        dynamics.training_dimension(geometry, model="neox-64"),
-        dynamics.training_anisotropy(geometry, model="neox-64"),
-    ):
-        panels = [axes for axes in drawing.figure.axes if axes.get_label() != "<colorbar>"]
-        assert all("N = 2048" in axes.get_title() or "N = 611" in axes.get_title() for axes in panels)
+    """The N of a dimension counts distinct vectors, of the drawn layers; that of an anisotropy counts all."""
+    drawings = {
+        "profiles": dynamics.layer_profiles(geometry),
+        "dimension": dynamics.training_dimension(geometry, model="neox-64"),
+        "anisotropy": dynamics.training_anisotropy(geometry, model="neox-64"),
+    }
+    titles = {
+        name: [axes.get_title() for axes in drawing.figure.axes if axes.get_label() != "<colorbar>"]
+        for name, drawing in drawings.items()
+    }
+    assert all("N = 2048" in title or "N = 611" in title for title in [*titles["profiles"][:4], *titles["anisotropy"]])
+    assert all("N = 2043" in title or "N = 606" in title for title in [*titles["profiles"][4:], *titles["dimension"]])
+    for drawing in drawings.values():
         assert "8 disjoint batches of N = 2048" in drawing.caption
         assert "type-matched N = 611" in drawing.caption
 
@@ -358,12 +374,12 @@ def test_a_profile_that_is_not_there_is_refused(geometry):
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_training_mean_is_over_layers_before_the_norm_without_the_bare_look_up(geometry):
+def test_the_training_mean_is_over_the_same_layers_in_every_panel(geometry):
     data = dynamics.training_dimension(geometry, model="neox-64").data.to_pandas()
     frame = geometry.to_pandas().query("model == 'neox-64' and step.notna() and not after_final_norm")
-    for statistic, least in (("twonn_020", 1), ("twonn_020_type_matched", 0), ("twonn_090_type_matched", 0)):
+    for statistic in ("twonn_020", "twonn_020_type_matched", "twonn_090_type_matched"):
         means = data[(data["mark"] == "mean") & (data["statistic"] == statistic)].set_index("step")["value"]
-        layers = frame[(frame["statistic"] == statistic) & (frame["layer"] >= least)]
+        layers = frame[(frame["statistic"] == statistic) & (frame["layer"] >= 1)]
         truth = layers.groupby("step")["value"].mean()
         np.testing.assert_allclose(means, truth[means.index])
     assert data.query("mark == 'mean'")["ci_low"].isna().all()

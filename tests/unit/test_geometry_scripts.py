@@ -10,6 +10,7 @@ import pytest
 from lm_geometry import provenance
 from lm_geometry.geometry.batches import draw_batches, type_matched_rows
 from lm_geometry.geometry.intrinsic_dimension import two_nn
+from lm_geometry.geometry.nulls import frequency_null
 from lm_geometry.geometry.spectrum import anisotropy
 from lm_geometry.statistics import t_interval
 from lm_geometry.tables.files import read_table, write_table
@@ -48,14 +49,14 @@ class Dump:
                     "stack": "decoder",
                     "layer": layer,
                     "after_final_norm": normed,
-                    "raw_lookup": layer == 0,
+                    "context_free": layer == 0,
                     "n_rows": CHUNK.size,
                     "width": WIDTH,
                     "size": path.stat().st_size,
                     "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
                 }
             )
-        self.write_manifest(entries, {"kind": "decoder"} if settings is None else settings)
+        self.write_manifest(entries, {"kind": "decoder", "chunks": {"seed": 3}} if settings is None else settings)
 
     def rows(self, vectors, token_id):
         components = pa.array(vectors.astype(np.float32).ravel())
@@ -103,10 +104,20 @@ def test_anisotropy_is_measured_on_the_same_rows_in_every_layer(dump):
             found = rows_of(measures, statistic=f"anisotropy_without_first{suffix}", **place)
             assert [row["value"] for row in found] == [anisotropy(vectors[rows]) for rows in kept]
             assert [row["n_vectors"] for row in found] == [len(rows) for rows in kept]
-    assert len(read_table(measures)) == 4 * 3 * 8
-    assert {(row["layer"], row["raw_lookup"], row["width"]) for row in rows_of(measures)} == {
+    assert len(read_table(measures)) == 4 * 3 * 10
+    assert {(row["layer"], row["context_free"], row["width"]) for row in rows_of(measures)} == {
         (0, True, 6), (1, False, 6), (2, False, 6)
     }  # fmt: skip
+
+
+def test_the_frequency_null_is_that_of_the_batchs_own_tokens(dump):
+    measures = dump.measure()
+    batches = draw_batches(CHUNK, n_batches=3, batch_size=60, seed=7)
+    for layer in (0, 2):
+        found = rows_of(measures, statistic="anisotropy_frequency_null", layer=layer, after_final_norm=False)
+        truth = [frequency_null(dump.token_id[rows], WIDTH, seed=7, n_draws=4).mean() for rows in batches]
+        assert [row["value"] for row in found] == pytest.approx(truth, rel=1e-12)
+        assert [row["n_distinct"] for row in found] == [len(set(dump.token_id[rows].tolist())) for rows in batches]
 
 
 def test_intrinsic_dimension_counts_merged_rows(dump):
@@ -131,7 +142,9 @@ def test_provenance_and_bytes(dump, script):
     assert first.read_bytes() == again.read_bytes()
     facts = provenance.read(first)
     assert facts["origin"] == {"commit": "abc"}
-    assert facts["settings"] == {**SETTINGS, "kind": "decoder", "dropped_tokens": {"decoder": 300 - 180}}
+    assert facts["settings"] == {
+        **SETTINGS, "kind": "decoder", "dropped_tokens": {"decoder": 300 - 180}, "chunks": {"seed": 3}
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("script", [measure_anisotropy, measure_intrinsic_dimension])
@@ -215,7 +228,7 @@ def collected(folder, measures, *entries):
 def test_summary_over_batches(dump, tmp_path):
     pair = [dump.measure(name="a.parquet"), dump.measure(measure_intrinsic_dimension, "b.parquet")]
     table = collected(tmp_path, pair)
-    assert len(read_table(table)) == 4 * 14
+    assert len(read_table(table)) == 4 * 16
     for statistic, path in (("anisotropy_without_first", pair[0]), ("twonn_090_type_matched", pair[1])):
         batches = rows_of(path, layer=2, after_final_norm=True, statistic=statistic)
         values = [row["value"] for row in batches]

@@ -226,7 +226,7 @@ def test_the_dump_holds_every_token_at_every_layer(tmp_path, family):
         path = tmp_path / "layers" / row["file"]
         assert (row["size"], row["sha256"]) == (path.stat().st_size, file_sha256(path))
         assert row["n_rows"] == n_tokens
-        assert row["raw_lookup"] == (row["layer"] == 0 and facts.raw_lookup)
+        assert row["context_free"] == (row["layer"] == 0 and facts.context_free)
         layer = read_table(path)
         columns = layer.drop_columns("vector")
         first_columns = first_columns or columns

@@ -217,7 +217,8 @@ def inputs(tmp_path_factory):
             "count": counts[rows, columns],
         }
     )
-    write_table(paths["counts"], table, token_counts.SCHEMA, origin={"tokenizer_sha256": "t"})
+    settings = {"max_length": 2048}
+    write_table(paths["counts"], table, token_counts.SCHEMA, settings=settings, origin={"tokenizer_sha256": "t"})
     values = normal(ROWS, WIDTH, seed=4)
     columns = [np.arange(ROWS, dtype=np.int32), ["x"] * ROWS, [True] * ROWS, vector_array(values)]
     schema = embedding_table.schema(WIDTH)

@@ -83,7 +83,8 @@ def geometry():
                 rows.append(
                     {
                         "model": "m-16", "suite": "A & B", "kind": "decoder", "stack": "decoder", "revision": "main",
-                        "step": None, "layer": layer, "after_final_norm": False, "raw_lookup": layer == 0, "width": 16,
+                        "step": None, "layer": layer, "after_final_norm": False,
+                        "context_free": layer == 0, "width": 16,
                         "statistic": statistic + suffix, "value": None if bad else value, "std": None, "ci_low": None,
                         "ci_high": None, "n_batches": 8, "batch_size": 512, "n_vectors": 512, "n_distinct": 512,
                         "status": "too few token types" if bad else "ok",
