@@ -10,7 +10,13 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-TARGET := $(if $(CONFIG),--configfile $(CONFIG))
+TARGET := $(if $(CONFIG),--configfile '$(CONFIG)')
+
+define NEW_VENV
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+f"lm-geometry needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=python3.11")' && \
+$(PYTHON) -m venv $(VENV)
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
@@ -21,17 +27,17 @@ help:  ## List the targets
 	@echo 'Variables: CONFIG=my.yaml  CORES=4  PYTHON=python3.12  TORCH_INDEX=<index of CPU or CUDA builds of torch>'
 
 demo: $(VENV)/.runtime  ## Run the workflow: the embedded default, or CONFIG=my.yaml
-	@$(BIN)/python -m lm_geometry.configuration $(or $(CONFIG),config.yaml)
-	$(BIN)/snakemake --cores $(CORES) $(TARGET)
+	@$(BIN)/python -m lm_geometry.configuration '$(or $(CONFIG),config.yaml)'
+	$(BIN)/python -m snakemake --cores $(CORES) $(TARGET)
 
 test: $(VENV)/.tests  ## Run the tests
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.tests  ## Check format and style of code, rules and workflow
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m snakefmt --check Snakefile rules
+	$(BIN)/python -m snakemake --lint
 
 bench: $(VENV)/.tests  ## Measure speed and memory; one line per figure, and results/bench.json
 	$(BIN)/python -m benchmarks
@@ -41,11 +47,11 @@ clean:  ## Remove the environment; results stay
 
 # A stamp holds the requirements it was made from, so that a checkout that only touches the file installs nothing.
 $(VENV)/.runtime: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"lm-geometry needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=python3.11")'
-	@cmp -s requirements.txt $@ || { \
-	  test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
-	  echo 'Installing the locked environment into $(VENV) (a few minutes, 2.3 GB)'; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $(INDEX) -r requirements.txt; }
+	@if ! cmp -s requirements.txt $@; then \
+	  $(BIN)/python -m pip --version > /dev/null 2>&1 || { rm -rf $(VENV) && $(NEW_VENV); } && \
+	  echo 'Installing the locked environment into $(VENV) (a few minutes, 2.3 GB)' && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $(INDEX) -r requirements.txt; \
+	fi
 	@cp requirements.txt $@
 
 $(VENV)/.tests: requirements-test.txt $(VENV)/.runtime

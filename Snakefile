@@ -18,6 +18,9 @@ from lm_geometry.job import prepare_environment
 
 prepare_environment(ROOT)
 
+if workflow.modifier.path_modifier.prefix:
+    raise SystemExit("prefix: not supported by lm-geometry; set results_dir in the module's config instead")
+
 # A config given by --configfile, or by a workflow that uses this one as a module, stands alone; the embedded default
 # applies only without one.
 own_config = not workflow.overwrite_configfiles and not workflow.modifier.skip_configfile
@@ -47,7 +50,7 @@ wildcard_constraints:
     model=either(list(config["models"])),
     revision=either([run.revision for run in study.runs]),
     embedded=either(study.embedded_models),
-    recipe="gpt_neox|bert",
+    recipe=either([recipe.tokenizer for recipe in RECIPES.values()]),
     tokenizer=either(study.tokenizers),
     collection=either([study.collection]),
     corpus=either([study.corpus]),

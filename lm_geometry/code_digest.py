@@ -22,8 +22,8 @@ PLUMBING = frozenset(
 def code_digest(script: Path, root: Path) -> str:
     """Return a sha256 over a script and the library modules it imports, transitively.
 
-    Imports inside functions count like those at the top. The digest depends on the files' contents and their names
-    inside ``root``, not on where ``root`` lies or when a file was changed.
+    Imports inside functions count like those at the top. The digest depends on what the code does: comments, docstrings
+    and layout have no part in it, nor has the place of ``root`` or the time of a change.
 
     Parameters
     ----------
@@ -32,11 +32,21 @@ def code_digest(script: Path, root: Path) -> str:
     root : Path
         The folder that holds the ``lm_geometry`` package.
     """
-    digest = hashlib.sha256(script.read_bytes())
+    digest = hashlib.sha256(_without_words(script))
     for name, path in sorted(_modules_behind(script, root).items()):
         digest.update(f"\0{name}\0".encode())
-        digest.update(path.read_bytes())
+        digest.update(_without_words(path))
     return digest.hexdigest()
+
+
+def _without_words(path: Path) -> bytes:
+    """Return the code of a file without comments, docstrings and layout."""
+    tree = ast.parse(path.read_bytes(), filename=str(path))
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.unparse(tree).encode()
 
 
 def rule_digest(rule: str, root: Path) -> str:

@@ -64,11 +64,11 @@ def forward_memory_mb(checkpoint: str) -> int:
 
 
 def forward_minutes(checkpoint: str) -> int:
-    """Return a generous bound on the time of a forward pass over the chunks, on a CPU."""
+    """Return a generous bound on the time of forward passes on a CPU, from the weights alone."""
     return 15 + round(weights_mb(checkpoint) / 20)
 
 
-def scoring_memory_mb(texts: Sequence[str], widest: int) -> int:
+def scoring_memory_mb(texts: Sequence[str], widest: int, random_generator: str) -> int:
     """Return the memory of scoring: the widest pooled random table in float32, a float64 copy beside it, as it scores.
 
     Parameters
@@ -77,9 +77,12 @@ def scoring_memory_mb(texts: Sequence[str], widest: int) -> int:
         The tables of documents and queries.
     widest : int
         Columns of the widest table that is scored.
+    random_generator : str
+        'torch' takes torch's own memory on top.
     """
     rows = sum(len(_rows(path, ["id"])) for path in texts)
-    return LIGHT_MB + 600 + round(12 * rows * widest / 1e6)
+    base = TORCH_MB if random_generator == "torch" else LIGHT_MB
+    return base + 600 + round(12 * rows * widest / 1e6)
 
 
 def measuring_memory_mb(manifest: str) -> int:

@@ -98,9 +98,11 @@ rule score_variants:
     benchmark:
         results("timings/score_variants/{collection}/{model}/{revision}.tsv")
     conda:
-        "../envs/analysis.yaml"
+        "../envs/models.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.scoring_memory_mb([input.corpus, input.queries], study.widest),
+        mem_mb=lambda wildcards, input: plan.scoring_memory_mb(
+            [input.corpus, input.queries], study.widest, study.scaling_setting("random_generator")
+        ),
         runtime=plan.minutes(20, per_gb=60),
     params:
         model="{model}",
@@ -134,9 +136,11 @@ rule score_random_tokenizer:
     benchmark:
         results("timings/score_random_tokenizer/{collection}/{tokenizer}.tsv")
     conda:
-        "../envs/analysis.yaml"
+        "../envs/models.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.scoring_memory_mb([input.corpus, input.queries], study.widest),
+        mem_mb=lambda wildcards, input: plan.scoring_memory_mb(
+            [input.corpus, input.queries], study.widest, study.scaling_setting("random_generator")
+        ),
         runtime=plan.minutes(60),
     params:
         tokenizer_name=lambda wildcards: study.tokenizer_label_of(wildcards.tokenizer),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lm_geometry import provenance
 from lm_geometry.checkpoints.ledger import read_listing
-from lm_geometry.checkpoints.source import CONFIG, open_revision, parse_source
+from lm_geometry.checkpoints.listed_file import CONFIG
+from lm_geometry.checkpoints.source import open_revision, parse_source
 from lm_geometry.checkpoints.weights import Weights
 from lm_geometry.embeddings.table import (
     check_table,

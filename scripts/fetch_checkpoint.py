@@ -4,7 +4,8 @@ from pathlib import Path, PurePosixPath
 
 from lm_geometry import provenance
 from lm_geometry.checkpoints.ledger import find_listed, listing_table, read_listing, verify_file
-from lm_geometry.checkpoints.source import CONFIG, FolderRevision, open_revision, parse_source
+from lm_geometry.checkpoints.listed_file import CONFIG
+from lm_geometry.checkpoints.source import FolderRevision, open_revision, parse_source
 from lm_geometry.checkpoints.weights import weight_files
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import write_table

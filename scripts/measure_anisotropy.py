@@ -12,8 +12,8 @@ from lm_geometry.geometry.spectrum import spectral_statistics
 from lm_geometry.geometry.statistic import Statistic, attempt
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import write_table
-from lm_geometry.tables.geometry import BATCHES, batches_table
-from lm_geometry.tables.hidden_states import read_kind, read_layers
+from lm_geometry.tables.geometry_batches import BATCHES, batches_table
+from lm_geometry.tables.hidden_state_dump import read_kind, read_layers
 
 NULL_DRAWS = 4  # their mean is known to a few per cent of itself
 

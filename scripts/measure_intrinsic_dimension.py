@@ -10,8 +10,8 @@ from lm_geometry.geometry.layers import measure_layers
 from lm_geometry.geometry.statistic import Statistic
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import write_table
-from lm_geometry.tables.geometry import BATCHES, batches_table
-from lm_geometry.tables.hidden_states import read_kind, read_layers
+from lm_geometry.tables.geometry_batches import BATCHES, batches_table
+from lm_geometry.tables.hidden_state_dump import read_kind, read_layers
 
 
 def measure_intrinsic_dimension(

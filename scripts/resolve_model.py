@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lm_geometry.checkpoints.ledger import listing_digest, listing_table, read_listing
-from lm_geometry.checkpoints.source import ListedFile, open_revision, parse_source
+from lm_geometry.checkpoints.listed_file import ListedFile
+from lm_geometry.checkpoints.source import open_revision, parse_source
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import write_table
 from lm_geometry.tables.listing import SCHEMA

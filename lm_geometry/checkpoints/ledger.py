@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lm_geometry.checkpoints.source import ListedFile
+from lm_geometry.checkpoints.listed_file import ListedFile
 from lm_geometry.tables.files import file_sha256, read_table
 from lm_geometry.tables.listing import SCHEMA
 

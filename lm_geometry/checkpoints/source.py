@@ -12,19 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
+from lm_geometry.checkpoints.listed_file import CONFIG, TOKENIZER_FILES, ListedFile, role_of
 from lm_geometry.tables.files import file_sha256
 
 MAIN = "main"
-CONFIG = "config.json"
-TOKENIZER_FILES = frozenset(
-    {
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-        "vocab.txt", "merges.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model",
-    }
-)  # fmt: skip
-# Only what transformers itself would load: no optimizer states, no fp16 twins, no exports to other frameworks.
-_WEIGHTS = re.compile(r"(model|pytorch_model)([-_]\d+-of-\d+)?\.(safetensors|bin)")
-_INDEX = re.compile(r"(model\.safetensors|pytorch_model\.bin)\.index\.json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _EMBEDDED_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -35,16 +26,6 @@ class Source:
 
     kind: Literal["embedded", "folder", "hub"]
     location: str
-
-
-@dataclass(frozen=True)
-class ListedFile:
-    """One file of a revision; ``sha256`` is None where the source lists none."""
-
-    path: str
-    role: str
-    size: int
-    sha256: str | None
 
 
 class Revision(Protocol):
@@ -108,17 +89,6 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def role_of(path: str) -> str:
-    """Return what a file of a model repository is for: config, tokenizer, weights, index or other."""
-    if path == CONFIG:
-        return "config"
-    if path in TOKENIZER_FILES:
-        return "tokenizer"
-    if _WEIGHTS.fullmatch(path):
-        return "weights"
-    return "index" if _INDEX.fullmatch(path) else "other"
-
-
 def open_revision(source: Source, revision: str, cache_dir: str | None = None) -> Revision:
     """Return one revision of a model's folder or hub repository; nothing is fetched yet from the hub.
 
@@ -177,23 +147,24 @@ class FolderRevision:
     def commit(self) -> None:
         """Return None: a folder has no commit; its files' digests say what it holds."""
 
-    def listing(self) -> list[ListedFile]:
-        """Return all files but hidden ones, sorted by path, with sizes and digests.
+    def files(self) -> list[Path]:
+        """Return the folder's own files but hidden ones, sorted; sub-folders are other revisions or training states.
 
         Raises
         ------
         ValueError
             If a symbolic link leads out of the folder.
         """
-        found = []
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            if any(part.startswith(".") for part in PurePosixPath(name).parts):
-                continue
+        found = sorted(path for path in self.folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        for path in found:
             self._refuse_way_out(path)
-            if path.is_file():
-                found.append(ListedFile(name, role_of(name), path.stat().st_size, file_sha256(path)))
-        return sorted(found, key=lambda file: file.path)
+        return found
+
+    def listing(self) -> list[ListedFile]:
+        """Return ``files``, with sizes and digests."""
+        return [
+            ListedFile(path.name, role_of(path.name), path.stat().st_size, file_sha256(path)) for path in self.files()
+        ]
 
     def local_file(self, path: str) -> Path:
         """Return the file's path; ValueError if it leads out of the folder or does not exist."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from lm_geometry.checkpoints import safetensors_reader, torch_reader
 from lm_geometry.checkpoints.ledger import find_listed, verify_file
-from lm_geometry.checkpoints.source import ListedFile, Revision, checked_path
+from lm_geometry.checkpoints.listed_file import ListedFile
+from lm_geometry.checkpoints.source import Revision, checked_path
 from lm_geometry.checkpoints.tensor import TensorInfo
 
 # In the order in which transformers looks for them; safetensors before .bin where a revision has both.

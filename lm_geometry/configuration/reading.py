@@ -22,15 +22,10 @@ class ConfigError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, without dates: a revision named 2024-01-31 is text, not a day."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 -- PyYAML reads this from the class
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    """PyYAML's safe loader, which Snakemake uses too, with an error's place where PyYAML leaves it out."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Give a scalar that its own tag cannot read, such as 0b_ or !!int x, the place that PyYAML leaves out."""
+        """Give a scalar that its own tag cannot read, such as 0b_ or !!int x, its place."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError, AttributeError) as error:

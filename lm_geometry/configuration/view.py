@@ -1,4 +1,7 @@
-"""What a validated config asks for: names, sources, runs and paths, as the rules need them. Opens no file."""
+"""What a validated config asks for: names, sources, runs and paths, as the rules need them.
+
+Lists the folders that the config names; opens no file.
+"""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lm_geometry.checkpoints.source import parse_source
+from lm_geometry.checkpoints.source import FolderRevision, open_revision, open_tokenizer_revision, parse_source
 from lm_geometry.demo.recipes import RECIPES
 
 EMBEDDED = "embedded"
@@ -44,7 +47,8 @@ class Study:
 
     def model_files(self, model: str, revision: str) -> list[str]:
         """Return the files whose change means another model: a folder's files, none for a hub id."""
-        return [] if self.embedded_name(model) else folder_files(self.source(model), revision)
+        source = parse_source(self.config["models"][model]["source"])
+        return _names(open_revision(source, revision)) if source.kind == "folder" else []
 
     def model_origins(self, model: str) -> list[str]:
         """Return the table that says what an embedded model was made from; none for all others."""
@@ -75,21 +79,29 @@ class Study:
         name = self.embedded_name(model)
         return f"{EMBEDDED}:{RECIPES[name].tokenizer}" if name else entry["source"]
 
+    def _tokenizer_key(self, model: str) -> tuple[str, str]:
+        """Return source and revision of a model's tokenizer: the model's own revision where it comes with the model."""
+        entry = self.config["models"][model]
+        own = not entry.get("tokenizer") and not self.embedded_name(model)
+        return self.tokenizer_label(model), entry["revision"] if own else "main"
+
     def tokenizer(self, model: str) -> str:
-        """Return the folder name of a model's tokenizer; models with the same source share it."""
-        return self._tokenizer_folders[self.tokenizer_label(model)]
+        """Return the folder name of a model's tokenizer; models with the same source and revision share it."""
+        return self._tokenizer_folders[self._tokenizer_key(model)]
 
     @cached_property
-    def _tokenizer_folders(self) -> dict[str, str]:
-        folders: dict[str, str] = {}
+    def _tokenizer_folders(self) -> dict[tuple[str, str], str]:
+        folders: dict[tuple[str, str], str] = {}
         for model in self.config["models"]:
-            label = self.tokenizer_label(model)
+            label, revision = self._tokenizer_key(model)
             source = parse_source(label)
             # A folder's path is not fit for a folder name; the first model that uses it is.
-            folders.setdefault(
-                label, f"folder/{model}" if source.kind == "folder" else f"{source.kind}/{source.location}"
-            )
+            name = f"folder/{model}" if source.kind == "folder" else f"{source.kind}/{source.location}"
+            folders.setdefault((label, revision), name if revision == "main" else f"{name}/{revision}")
         return folders
+
+    def _tokenizer(self, name: str) -> tuple[str, str]:
+        return next(key for key, folder in self._tokenizer_folders.items() if folder == name)
 
     @property
     def tokenizers(self) -> list[str]:
@@ -98,26 +110,24 @@ class Study:
 
     def tokenizer_label_of(self, tokenizer: str) -> str:
         """Return the source of the tokenizer with this folder name, as tables name it."""
-        return next(label for label, folder in self._tokenizer_folders.items() if folder == tokenizer)
+        return self._tokenizer(tokenizer)[0]
 
     def tokenizer_source(self, tokenizer: str) -> str:
         """Return where a tokenizer's files come from, as scripts take it: a folder or a hub id."""
         return self._readable(self.tokenizer_label_of(tokenizer), "tokenizers")
 
     def tokenizer_revision(self, tokenizer: str) -> str:
-        """Return the revision of a tokenizer: the model's own where it comes with the model, else 'main'."""
-        label = self.tokenizer_label_of(tokenizer)
-        for model, entry in self.config["models"].items():
-            if not entry.get("tokenizer") and self.tokenizer_label(model) == label and not self.embedded_name(model):
-                return entry["revision"]
-        return "main"
+        """Return the revision of the tokenizer with this folder name."""
+        return self._tokenizer(tokenizer)[1]
 
     def tokenizer_files(self, tokenizer: str) -> list[str]:
         """Return the files whose change means another tokenizer; none for a hub id."""
+        label, revision = self._tokenizer(tokenizer)
         source = self.tokenizer_source(tokenizer)
-        if parse_source(self.tokenizer_label_of(tokenizer)).kind == EMBEDDED:
+        if parse_source(label).kind == EMBEDDED:
             return [f"{source}/tokenizer.json", f"{source}/tokenizer_config.json"]
-        return folder_files(source, self.tokenizer_revision(tokenizer))
+        kind = parse_source(label)
+        return _names(open_tokenizer_revision(kind, revision)) if kind.kind == "folder" else []
 
     # -- embedding scaling -----------------------------------------------------------------------------------------
 
@@ -330,18 +340,13 @@ class Study:
         return list(dict.fromkeys(name for name in names if name))
 
 
-def folder_files(source: str, revision: str) -> list[str]:
-    """Return the files of a folder source, so that a change inside the folder is seen; none for a hub id."""
-    if parse_source(source).kind != "folder":
-        return []
-    folder = Path(source).expanduser()
-    folder = folder if revision == "main" and not (folder / "main").is_dir() else folder / revision
-    return sorted(str(path) for path in folder.iterdir() if path.is_file())
-
-
 def either(names: list[str]) -> str:
     """Return a regular expression that matches exactly these names, for wildcard constraints."""
     return "|".join(sorted(map(re.escape, set(names)), key=len, reverse=True)) or "(?!)"
+
+
+def _names(revision: FolderRevision) -> list[str]:
+    return [str(path) for path in revision.files()]
 
 
 def _name_of(entry: str | Mapping[str, Any]) -> str:

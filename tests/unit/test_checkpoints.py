@@ -104,14 +104,15 @@ def test_roles(path, role):
 
 def test_a_folder_lists_its_files_with_sizes_and_digests(tmp_path):
     (tmp_path / "config.json").write_bytes(b"{}")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "a.bin").write_bytes(b"abc")
+    (tmp_path / "notes.txt").write_bytes(b"abc")
+    (tmp_path / "checkpoint-500").mkdir()
+    (tmp_path / "checkpoint-500" / "optimizer.pt").write_bytes(b"large")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_bytes(b"x")
     listing = folder_revision(tmp_path).listing()
     assert listing == [
         ListedFile("config.json", "config", 2, hashlib.sha256(b"{}").hexdigest()),
-        ListedFile("sub/a.bin", "other", 3, hashlib.sha256(b"abc").hexdigest()),
+        ListedFile("notes.txt", "other", 3, hashlib.sha256(b"abc").hexdigest()),
     ]
 
 

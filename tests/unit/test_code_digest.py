@@ -44,6 +44,13 @@ def test_edit_of_other_code_does_not(project, name):
     assert digest(project) == before
 
 
+def test_words_are_not_code(project):
+    before = digest(project)
+    near = project / "lm_geometry" / "near.py"
+    near.write_text('"""What it is."""\n\n# Why.\n' + near.read_text().replace("():\n", '():\n    """Do it."""\n\n', 1))
+    assert digest(project) == before
+
+
 def test_moved_project_has_the_same_digest(project, tmp_path):
     before = digest(project)
     moved = tmp_path / "moved"

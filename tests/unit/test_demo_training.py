@@ -1,6 +1,7 @@
 """Training: recipes, targets, losses, the same bytes twice, layouts as on the hub, and the check that it worked."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from lm_geometry import provenance
-from lm_geometry.checkpoints.source import role_of
+from lm_geometry.checkpoints.listed_file import role_of
 from lm_geometry.demo.byte_level_bpe import TOKENIZER_RECIPES, tokenizer_config, train_byte_level_bpe
 from lm_geometry.demo.models import build_model, sinusoids
 from lm_geometry.demo.recipes import RECIPES
@@ -32,6 +33,7 @@ from lm_geometry.demo.training import (
 from lm_geometry.tables import prose_tokens, training_curve
 from lm_geometry.tables.files import file_sha256, read_table, write_table
 from scripts.check_training import check_training
+from scripts.resolve_model import resolve_model
 from scripts.train_model import train_model
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -343,3 +345,16 @@ def test_all_models_that_did_not_learn_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"neox-16 has not learned.*bert-64 has not learned") as raised:
         check_training(curves=curves, learned=tmp_path / "learned.parquet")
     assert "tiny" not in str(raised.value)
+
+
+def test_a_model_that_is_not_what_was_written_is_refused(trained, tmp_path):
+    model = "tiny-neox-16"
+    folder = tmp_path / model
+    shutil.copytree(trained / model, folder)
+    arguments = {"files": [], "source": str(folder), "revision": "step2", "origins": [trained / f"{model}.parquet"]}
+    resolve_model(listing=tmp_path / "listing.parquet", **arguments)
+    (folder / "step2" / "config.json").write_text("{}")
+    (folder / "step2" / "more.txt").write_text("")
+    with pytest.raises(ValueError, match=r"step2/config\.json, step2/more\.txt: not what .* lists"):
+        resolve_model(listing=tmp_path / "again.parquet", **arguments)
+    assert not (tmp_path / "again.parquet").exists()

@@ -1,10 +1,12 @@
 """Files appear whole or not at all, fit their schema, and say what made them."""
 
+import os
+
 import pyarrow as pa
 import pytest
 
 from lm_geometry import provenance
-from lm_geometry.tables.files import atomic_path, open_table_writer, read_table, write_table, write_text
+from lm_geometry.tables.files import atomic_folder, atomic_path, open_table_writer, read_table, write_table, write_text
 from lm_geometry.tables.schema import column, conform, vector
 
 SCHEMA = pa.schema([column("name", pa.string(), "a name"), column("value", pa.float64(), "a value", nullable=True)])
@@ -19,6 +21,19 @@ def test_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_results_are_readable_like_any_other_file(tmp_path):
+    """Temporary files and folders are their owner's alone; what they become is not."""
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "file.txt", "text")
+        with atomic_folder(tmp_path / "folder") as temporary:
+            (temporary / "inside").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file.txt").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == tmp_path.stat().st_mode & 0o777
 
 
 def test_table_is_written_in_schema_order_with_units_and_meanings(tmp_path):

@@ -36,6 +36,12 @@ def test_touching_every_source_file_reruns_nothing(checkout):
     assert checkout.rules_to_run() == {}
 
 
+def test_new_words_in_every_module_rerun_nothing(checkout):
+    for path in checkout.folder.glob("lm_geometry/**/*.py"):
+        path.write_text(path.read_text() + "\n# said better\n")
+    assert checkout.rules_to_run() == {}
+
+
 def test_moved_folder_reruns_nothing(checkout, tmp_path):
     moved = tmp_path / "elsewhere" / "renamed"
     moved.parent.mkdir()
@@ -44,7 +50,7 @@ def test_moved_folder_reruns_nothing(checkout, tmp_path):
 
 
 def test_edited_anisotropy_measures_again_and_runs_no_forward_pass(checkout):
-    checkout.edit("scripts/measure_anisotropy.py", "def measure_anisotropy(", "# edited\ndef measure_anisotropy(")
+    checkout.append("scripts/measure_anisotropy.py")
     assert checkout.rules_to_run() == {"measure_anisotropy": N_DYNAMICS_RUNS, **GEOMETRY_AND_BELOW}
 
 
@@ -52,7 +58,7 @@ def test_dumps_that_are_not_kept_are_made_again_only_to_be_measured(checkout):
     checkout.edit("tiny.yaml", "keep_hidden_states: true", "keep_hidden_states: false")
     shutil.rmtree(checkout.folder / "results/hidden_states")
     assert checkout.rules_to_run() == {}
-    checkout.edit("scripts/measure_anisotropy.py", "def measure_anisotropy(", "# edited\ndef measure_anisotropy(")
+    checkout.append("scripts/measure_anisotropy.py")
     assert checkout.rules_to_run() == {
         "dump_hidden_states": N_DYNAMICS_RUNS,
         "measure_anisotropy": N_DYNAMICS_RUNS,

@@ -1,0 +1,106 @@
+"""What a config asks for: which tokenizers are shared, which files are watched, which studies are left out."""
+
+import json
+
+import pytest
+
+from lm_geometry.configuration.checking import with_defaults
+from lm_geometry.configuration.view import Run, Study, either
+
+
+def study(models, **sections):
+    return Study(with_defaults({"models": models, **sections}))
+
+
+@pytest.fixture
+def revisions(tmp_path):
+    """A folder with a model per sub-folder, and a training state beside its files."""
+    for step in ("step1", "step2"):
+        (tmp_path / step / "optimizer").mkdir(parents=True)
+        for name in ("config.json", "tokenizer.json", "model.safetensors", "optimizer/state.pt", ".hidden"):
+            (tmp_path / step / name).write_text(json.dumps(step))
+    return tmp_path
+
+
+def test_a_models_own_files_are_watched_and_no_others(revisions):
+    models = {"a": {"source": str(revisions), "suite": "S", "revision": "step2"}}
+    names = ["config.json", "model.safetensors", "tokenizer.json"]
+    assert study(models).model_files("a", "step2") == [str(revisions / "step2" / name) for name in names]
+    assert study(models).model_origins("a") == []
+
+
+def test_a_folder_with_a_config_is_main_whatever_lies_beside_it(revisions):
+    (revisions / "config.json").write_text("{}")
+    (revisions / "main").mkdir()
+    models = {"a": {"source": str(revisions), "suite": "S"}}
+    assert study(models).model_files("a", "main") == [str(revisions / "config.json")]
+
+
+def test_revisions_of_one_source_have_tokenizers_of_their_own(revisions):
+    models = {step: {"source": str(revisions), "suite": "S", "revision": step} for step in ("step1", "step2")}
+    found = study(models)
+    assert found.tokenizer("step1") != found.tokenizer("step2")
+    assert [found.tokenizer_revision(found.tokenizer(step)) for step in models] == ["step1", "step2"]
+    assert found.tokenizer_source(found.tokenizer("step2")) == str(revisions)
+
+
+def test_models_that_name_one_tokenizer_share_it_at_main():
+    entry = {
+        "source": "EleutherAI/pythia-14m",
+        "suite": "S",
+        "tokenizer": "EleutherAI/gpt-neox-20b",
+        "revision": "step8",
+    }
+    found = study({"a": entry, "b": {**entry, "source": "EleutherAI/pythia-31m"}})
+    assert found.tokenizer("a") == found.tokenizer("b") == "hub/EleutherAI/gpt-neox-20b"
+    assert found.tokenizer_revision("hub/EleutherAI/gpt-neox-20b") == "main"
+    assert found.tokenizer_files("hub/EleutherAI/gpt-neox-20b") == []
+
+
+def test_embedded_models_share_the_tokenizer_of_their_recipe():
+    models = {name: {"source": f"embedded:{name}", "suite": "S"} for name in ("neox-16", "neox-32", "bert-64")}
+    found = study(models)
+    assert found.tokenizer("neox-16") == found.tokenizer("neox-32") == "embedded/gpt_neox"
+    assert found.tokenizer("bert-64") == "embedded/bert"
+    assert found.source("neox-16") == "results/embedded/models/neox-16"
+    assert found.model_origins("neox-16") == ["results/embedded/manifests/neox-16.parquet"]
+
+
+def test_a_study_that_is_left_out_asks_for_nothing():
+    models = {"neox-16": {"source": "embedded:neox-16", "suite": "S"}}
+    scaling = {"suites": ["S"], "collection": "embedded", "variants": ["as_is", "pad_64"], "random_seeds": [1]}
+    dynamics = {"corpus": "embedded", "profiles": ["neox-16"]}
+    without_dynamics = study(models, embedding_scaling=scaling)
+    assert (without_dynamics.dynamics_runs, without_dynamics.corpus_path, without_dynamics.corpus_files()) == (
+        [],
+        None,
+        [],
+    )
+    assert without_dynamics.widest == 64
+    without_scaling = study(models, representation_dynamics=dynamics)
+    assert (without_scaling.scaling_runs, without_scaling.collection_path, without_scaling.lowercase) == (
+        [],
+        None,
+        False,
+    )
+    assert without_scaling.figure_files("png") == ["results/figures/profiles.png"]
+    assert without_scaling.runs == [Run("neox-16", "main")]
+
+
+def test_steps_are_read_from_names():
+    dynamics = {
+        "corpus": "embedded",
+        "profiles": ["neox-64"],
+        "training": {"neox-64": {"revisions": ["step0", "step64"]}},
+    }
+    found = study({"neox-64": {"source": "embedded:neox-64", "suite": "S"}}, representation_dynamics=dynamics)
+    assert [entry["step"] for entry in found.dynamics_models()] == [None, 0, 64]
+
+
+def test_either_matches_names_and_nothing_else():
+    import re
+
+    pattern = re.compile(either(["a.b", "a.b-c"]))
+    assert pattern.fullmatch("a.b-c")
+    assert not pattern.fullmatch("axb")
+    assert not re.fullmatch(either([]), "")
