@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -259,17 +260,21 @@ def non_finite(values: np.ndarray) -> tuple[int, int] | None:
 
 def _load(folder: Path, safetensors: bool) -> Any:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel
 
-    with _no_load_report():
-        model, found = AutoModel.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=safetensors,
-            output_loading_info=True,
-        )
+    try:
+        with _no_load_report():
+            model, found = AutoModel.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=safetensors,
+                output_loading_info=True,
+            )
+    except (SafetensorError, UnpicklingError, RuntimeError, OSError) as error:
+        raise ValueError(f"{folder}: the weights cannot be loaded ({error}); is the file whole?") from error
     # transformers fills what is missing with random numbers; only a pooler, which no hidden state depends on, may be.
     missing = sorted(name for name in found["missing_keys"] if "pooler" not in name.split("."))
     if missing:

@@ -169,7 +169,7 @@ def _about_scaling(scores: pd.DataFrame | None) -> list[str]:
     seeds = sorted(scores["seed"].dropna().astype(int).unique())
     collections = listing(dict.fromkeys(scores["collection"]))
     said = (
-        f"Embedding scaling: {scores['model'].nunique()} models on the collection {collections}, "
+        f"Embedding scaling: {_counted(scores['model'].nunique())} on the collection {collections}, "
         f"{span(scores['n_queries'])} judged queries; variants {listing(variants)}"
         + (f"; random seeds {listing(seeds)}" if seeds else "")
         + f"; tables rounded to {listing(dict.fromkeys(scores['table_precision']))}."
@@ -189,7 +189,7 @@ def _about_dynamics(geometry: pd.DataFrame | None) -> list[str]:
     steps = geometry.dropna(subset=["step"]).groupby("model")["step"].nunique()
     followed = [f"{model} at {count} checkpoints" for model, count in steps.items()]
     said = (
-        f"Representation dynamics: the hidden states of {geometry['model'].nunique()} models, in "
+        f"Representation dynamics: the hidden states of {_counted(geometry['model'].nunique())}, in "
         f"{span(geometry['n_batches'])} disjoint batches of N = {span(geometry['batch_size'])} tokens"
         + (f"; followed over training: {listing(followed)}." if followed else ".")
     )
@@ -198,6 +198,10 @@ def _about_dynamics(geometry: pd.DataFrame | None) -> list[str]:
         "equal N."
     )
     return [f"<p>{escape(said)}</p>", _table(geometry_heads(geometry), note, kind="heads")]
+
+
+def _counted(n_models: int) -> str:
+    return "1 model" if n_models == 1 else f"{n_models} models"
 
 
 def _figure(picture: Picture) -> str:

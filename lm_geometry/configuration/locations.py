@@ -71,6 +71,8 @@ def _model_source(config: dict[str, Any], model: str, base: Path) -> Iterator[st
     path = ("models", model, "source")
     if text and source is None:
         yield say(path, text, _NO_SOURCE)
+    elif source and source.kind == "hub" and (base / text).is_dir():
+        yield say(path, text, f"is read as a hub id, but there is a folder of that name; for the folder write ./{text}")
     elif source and source.kind == "embedded":
         yield from _embedded_model(path, source.location, _needed_revisions(config, model))
     elif source and source.kind == "folder":

@@ -465,7 +465,8 @@ def _profiles_caption(rows: pd.DataFrame) -> str:
         _about_lookup(rows),
         _about_gaps(rows),
     ]
-    return f"Encoders against decoders, layer by layer.\n\n{' '.join(filter(None, parts))}"
+    title = "Encoders against decoders, layer by layer." if rows["stack"].nunique() > 1 else "Layer by layer."
+    return f"{title}\n\n{' '.join(filter(None, parts))}"
 
 
 def _dimension_caption(rows: pd.DataFrame, means: pd.DataFrame, model: str) -> str:

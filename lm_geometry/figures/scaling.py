@@ -22,7 +22,7 @@ METRICS = ("ndcg_at_10", "map_at_100")
 RANDOM_TOKENIZER = "random_tokenizer"
 
 BAND_SEEDS = 3
-"""Seeds from which on a suite's figure draws their interval: that of two is nine times their distance wide."""
+"""Seeds from which on their interval is drawn: that of two is nine times their distance wide."""
 
 _NAMES = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "recall": "recall", "precision": "precision"}
 _ORDER = {"as_is": 0, "random": 1, "crop": 2, "pad": 3}
@@ -72,7 +72,6 @@ def suite_scaling(scores: pa.Table | pd.DataFrame, *, suite: str, metric: str = 
     for axes, name in zip(panels, metrics, strict=True):
         for number, variant in enumerate(variants):
             shown = points[(points["metric"] == name) & (points["variant"] == variant)]
-            shown = shown.assign(ci_low=shown["ci_low"].where(shown["n_seeds"] >= BAND_SEEDS))
             _draw_series(axes, shown, color=_color(number), marker=_marker(number), beside=0.012 * len(models))
         _finish_score_axis(axes, points[points["metric"] == name], name)
     panels[-1].set_xticks(
@@ -207,7 +206,7 @@ def below_random_sentence(scores: pa.Table | pd.DataFrame, metrics: Sequence[str
     if not said:
         return ""
     found = f"Trained tables that score below the mean of random ones of their shape: {'; '.join(said)}."
-    return f"{found} That is a result, not a fault."
+    return f"{found} That is a result, not a fault: the study's smallest OPT, Cerebras-GPT and BLOOM models do so too."
 
 
 def metric_name(metric: str) -> str:
@@ -289,7 +288,8 @@ def _draw_series(axes: Axes, points: pd.DataFrame, *, color: str, marker: str | 
     """Draw one variant's line, its seeds ``beside`` it, their band, and a cross at the panel's foot for each gap."""
     line, seeds = points[points["mark"] != "seed"], points[points["mark"] == "seed"]
     axes.plot(line["x"], line["y"], color=color, marker=marker, zorder=3)
-    axes.fill_between(line["x"], line["ci_low"], line["ci_high"], color=color, alpha=style.BAND_ALPHA, linewidth=0)
+    low = line["ci_low"].where(line["n_seeds"] >= BAND_SEEDS)
+    axes.fill_between(line["x"], low, line["ci_high"], color=color, alpha=style.BAND_ALPHA, linewidth=0)
     axes.plot(
         seeds["x"] + beside, seeds["y"], color=color, marker=".", markersize=3, linestyle="", alpha=0.65, zorder=2
     )
@@ -354,7 +354,7 @@ def _suite_caption(
         _what_was_scored(points, metrics),
         "Models stand in order of the columns of their table; models of equal width are points of their own.",
         f"Variants: {'; '.join(map(_variant_meaning, variants))}.",
-        _about_seeds(points, band_seeds=BAND_SEEDS),
+        _about_seeds(points),
         below_random_sentence(rows, metrics),
         _about_gaps(values, "model"),
     ]
@@ -405,18 +405,17 @@ def _variant_meaning(variant: str) -> str:
     return f"{variant}, {meaning}" + (", scaled to the table's own size" if manner == "matched" else "")
 
 
-def _about_seeds(points: pd.DataFrame, *, band_seeds: int = 2) -> str:
+def _about_seeds(points: pd.DataFrame) -> str:
     seeds = sorted(points["seed"].dropna().unique())
     if not seeds:
         return ""
     if len(seeds) == 1:
         return f"Random numbers are of one seed ({seeds[0]}): their spread is not known."
     said = f"Small points: the seeds {style.listing(seeds)}; lines: their mean"
-    if len(seeds) < band_seeds:
+    if len(seeds) < BAND_SEEDS:
         return f"{said}; no interval is drawn for {len(seeds)} seeds."
-    wide = " With two seeds it has one degree of freedom, hence its width." if len(seeds) == 2 else ""
     cut = " A band that runs beyond the panel is cut off." if _band_is_cut(points) else ""
-    return f"{said}; bands: its 95 % t interval over seeds.{wide}{cut}"
+    return f"{said}; bands: its 95 % t interval over seeds.{cut}"
 
 
 def _band_is_cut(points: pd.DataFrame) -> bool:

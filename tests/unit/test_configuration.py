@@ -578,3 +578,12 @@ def test_the_embedded_default_needs_no_network_and_follows_a_model_over_its_whol
     for model, entry in config[DYNAMICS]["training"].items():
         recipe = RECIPES[config["models"][model]["source"].removeprefix("embedded:")]
         assert [*entry["revisions"], "main"] == recipe.revisions
+
+
+def test_a_folder_without_its_dot_is_offered(base):
+    (base / "my-model").mkdir()
+    found = find_errors(changed("models/mine/source", "my-model"), base=base)
+    assert found[0] == (
+        "models.mine.source: 'my-model': is read as a hub id, but there is a folder of that name; for the folder write "
+        "./my-model"
+    )

@@ -272,6 +272,16 @@ def test_random_baselines_show_every_seed_and_the_interval(scores):
         assert (mean["ci_low"], mean["ci_high"]) == (pytest.approx(low), pytest.approx(high))
 
 
+def test_two_seeds_have_no_band_and_the_caption_says_so(scores):
+    two = scores.to_pandas().query("seed.isna() or seed in (42, 43)")
+    for drawing in (scaling.random_baselines(two), scaling.suite_scaling(two, suite="Pythia")):
+        bands = [band for axes in drawing.figure.axes for band in axes.collections]
+        assert all(
+            np.isnan(path.vertices).all() or not len(path.vertices) for band in bands for path in band.get_paths()
+        )
+        assert "no interval is drawn for 2 seeds" in drawing.caption
+
+
 def test_one_seed_has_no_interval_and_the_caption_says_so(scores):
     one = scores.to_pandas().query("seed.isna() or seed == 42")
     drawing = scaling.random_baselines(one)

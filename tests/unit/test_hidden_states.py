@@ -321,3 +321,12 @@ def test_a_real_model(shared_data):
     assert len(theirs) == 6
     for layer, state in enumerate(theirs):
         assert torch.equal(states[LayerKey("decoder", layer, layer == 5)], state)
+
+
+@pytest.mark.parametrize(("save", "name"), [(save_safetensors, "model.safetensors"), (save_bin, "pytorch_model.bin")])
+def test_weights_that_are_cut_short_are_one_line(save, name, tmp_path):
+    save(build_model("gpt_neox"), tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"the weights cannot be loaded \(.*\); is the file whole\?"):
+        LayerModel(tmp_path, device="cpu", safetensors=name.endswith(".safetensors"))

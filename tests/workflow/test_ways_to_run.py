@@ -97,6 +97,25 @@ def test_config_stands_alone(fresh):
     assert rules["train_model"] == 1
 
 
+def test_either_study_can_be_left_out(fresh):
+    text = (fresh.folder / "tiny.yaml").read_text()
+    start, end = text.index("embedding_scaling:"), text.index("representation_dynamics:")
+    (fresh.folder / "tiny.yaml").write_text(text[:start] + text[end:])
+    rules = fresh.rules_to_run()
+    assert "score_variants" not in rules
+    assert rules["dump_hidden_states"] == 3
+
+
+def test_prefix_of_a_module_is_refused_in_one_line(fresh, tmp_path):
+    (tmp_path / "Snakefile").write_text(
+        f"module geometry:\n    snakefile: {str(fresh.folder / 'Snakefile')!r}\n    prefix: 'deep'\n"
+        "use rule * from geometry as geometry_*\n"
+    )
+    done = fresh.snakemake("-n", cwd=tmp_path, config=None)
+    assert done.returncode == 1
+    assert "prefix: not supported by lm-geometry; set results_dir" in done.stdout + done.stderr
+
+
 def test_embedded_default_is_the_config_without_configfile(fresh):
     rules = fresh.rules_to_run(config=None)
     assert rules["train_model"] == 5
