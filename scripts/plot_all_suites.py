@@ -1,4 +1,4 @@
-"""Draw the trained tables of all suites over log width."""
+"""Draw all suites over the width of their tables."""
 
 from pathlib import Path
 
@@ -7,46 +7,18 @@ from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table
 
 
-def plot_all_suites(
-    *,
-    scores: Path,
-    png: Path,
-    svg: Path,
-    pdf: Path,
-    data: Path,
-    csv: Path,
-    caption: Path,
-    metric: str = "ndcg_at_10",
-) -> None:
-    """Draw the trained tables of all suites over log width.
-
-    It is saved in three formats, with the table it was drawn from and its caption.
+def plot_all_suites(*, scores: Path, **files: Path) -> None:
+    """Draw all suites over the width of their tables.
 
     Parameters
     ----------
     scores : Path
         The table ``retrieval_scores``.
-    png, svg, pdf : Path
-        The figure, written.
-    data, csv : Path
-        What the figure was drawn from, written as Parquet and CSV.
-    caption : Path
-        The caption, written as reStructuredText.
-    metric : str
-        Metric of the first panel; nDCG@10 and MAP@100 are always drawn.
+    **files : Path
+        The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
-    drawing = scaling.all_suites(read_table(scores), metric=metric)
-    style.save(
-        drawing,
-        png=png,
-        svg=svg,
-        pdf=pdf,
-        data=data,
-        csv=csv,
-        caption=caption,
-        inputs=[scores],
-        settings={"metric": metric},
-    )
+    drawing = scaling.all_suites(read_table(scores))
+    style.save(drawing, **files, inputs=[scores], settings={})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw random tables of every tokenizer over log width."""
+"""Draw random tables over their width, a line per tokenizer."""
 
 from pathlib import Path
 
@@ -7,46 +7,18 @@ from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table
 
 
-def plot_random_baselines(
-    *,
-    scores: Path,
-    png: Path,
-    svg: Path,
-    pdf: Path,
-    data: Path,
-    csv: Path,
-    caption: Path,
-    metric: str = "ndcg_at_10",
-) -> None:
-    """Draw random tables of every tokenizer over log width.
-
-    It is saved in three formats, with the table it was drawn from and its caption.
+def plot_random_baselines(*, scores: Path, **files: Path) -> None:
+    """Draw random tables over their width, a line per tokenizer.
 
     Parameters
     ----------
     scores : Path
         The table ``retrieval_scores``.
-    png, svg, pdf : Path
-        The figure, written.
-    data, csv : Path
-        What the figure was drawn from, written as Parquet and CSV.
-    caption : Path
-        The caption, written as reStructuredText.
-    metric : str
-        Metric of the first panel; nDCG@10 and MAP@100 are always drawn.
+    **files : Path
+        The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
-    drawing = scaling.random_baselines(read_table(scores), metric=metric)
-    style.save(
-        drawing,
-        png=png,
-        svg=svg,
-        pdf=pdf,
-        data=data,
-        csv=csv,
-        caption=caption,
-        inputs=[scores],
-        settings={"metric": metric},
-    )
+    drawing = scaling.random_baselines(read_table(scores))
+    style.save(drawing, **files, inputs=[scores], settings={})
 
 
 if __name__ == "__main__":

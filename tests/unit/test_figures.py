@@ -447,8 +447,8 @@ PLOTS = {
     plot_all_suites: ("scores", {}),
     plot_random_baselines: ("scores", {}),
     plot_profiles: ("geometry", {"profiles": [["neox-64", "main"], ["bert-64", "main"]]}),
-    plot_training_dimension: ("geometry", {"model": "neox-64"}),
-    plot_training_anisotropy: ("geometry", {"model": "neox-64"}),
+    plot_training_dimension: ("geometry", {"model": "neox-64", "revisions": ["step0", "step16"]}),
+    plot_training_anisotropy: ("geometry", {"model": "neox-64", "revisions": ["step0", "step16"]}),
 }
 
 
