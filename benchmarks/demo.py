@@ -31,7 +31,7 @@ def _run_workflow(folder: Path) -> tuple[float, float]:
     command += ["--workflow-profile", ROOT / "profiles" / "default"]
     log = folder / "bench.log"
     started = time.perf_counter()
-    with log.open("a") as output, tqdm(desc="snakemake", unit=" looks") as progress:
+    with log.open("a") as output, tqdm(desc="snakemake", unit=" looks", disable=None) as progress:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         peak = 0
         while process.poll() is None:
