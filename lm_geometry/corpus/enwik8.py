@@ -93,7 +93,7 @@ def _open_only_member(path: Path, file: BinaryIO) -> IO[bytes]:
         raise ValueError(f"{path}: the zip must hold exactly one file, it holds {len(members)} ({names})")
     try:
         return archive.open(members[0])
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:  # encrypted; or, as a subclass of it, an unsupported compression
         raise ValueError(f"{path}: {error}; unpack the zip yourself and give the unpacked file") from error
 
 

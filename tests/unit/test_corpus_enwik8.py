@@ -166,3 +166,18 @@ def test_a_server_that_refuses_or_is_not_there_is_named(tmp_path, url):
         download(f"{url}/missing.zip", tmp_path / "enwik8.zip")
     with pytest.raises(ValueError, match="the download failed"):
         download("http://127.0.0.1:9/enwik8.zip", tmp_path / "enwik8.zip")
+
+
+@pytest.mark.parametrize(("offset", "value", "said"), [(0, 1, "encrypted"), (2, 99, "compression")])
+def test_a_zip_that_python_cannot_open_is_one_line(tmp_path, offset, value, said):
+    """The flags (bit 0: encrypted) and the method stand at 6 in a member's own header, at 8 in the directory's."""
+    path = tmp_path / "odd.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("text", b"ants")
+    content = bytearray(path.read_bytes())
+    for header in (content.index(b"PK\x03\x04") + 6, content.index(b"PK\x01\x02") + 8):
+        content[header + offset] = value
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"odd\.zip: .*{said}.*unpack the zip yourself"):
+        copy_unpacked(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
