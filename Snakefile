@@ -42,6 +42,7 @@ try:
 except ConfigError as error:
     raise SystemExit(str(error))
 
+models, scaling, dynamics = study.models, study.scaling, study.dynamics
 results = study.path
 code = partial(rule_digest, root=ROOT)
 
@@ -51,10 +52,10 @@ wildcard_constraints:
     revision=either([run.revision for run in study.runs]),
     embedded=either(study.embedded_models),
     recipe=either([recipe.tokenizer for recipe in RECIPES.values()]),
-    tokenizer=either(study.tokenizers),
-    collection=either([study.collection]),
-    corpus=either([study.corpus]),
-    suite=either(study.suites),
+    tokenizer=either(models.tokenizers),
+    collection=either([scaling.collection]),
+    corpus=either([dynamics.corpus]),
+    suite=either(scaling.suites),
 
 
 include: "rules/embedded.smk"

@@ -3,8 +3,8 @@
 
 rule resolve_model:
     input:
-        files=lambda wildcards: study.model_files(wildcards.model, wildcards.revision),
-        origins=lambda wildcards: study.model_origins(wildcards.model),
+        files=lambda wildcards: models.files(wildcards.model, wildcards.revision),
+        origins=lambda wildcards: models.origins(wildcards.model),
     output:
         listing=results("models/{model}/{revision}/listing.parquet"),
     log:
@@ -18,7 +18,7 @@ rule resolve_model:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        source=lambda wildcards: study.source(wildcards.model),
+        source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
         code=code("resolve_model"),
     message:
@@ -29,7 +29,7 @@ rule resolve_model:
 
 rule fetch_tokenizer:
     input:
-        files=lambda wildcards: study.tokenizer_files(wildcards.tokenizer),
+        files=lambda wildcards: models.tokenizer_files(wildcards.tokenizer),
     output:
         tokenizer=results("tokenizers/{tokenizer}/tokenizer.json"),
         tokenizer_config=results("tokenizers/{tokenizer}/tokenizer_config.json"),
@@ -43,8 +43,8 @@ rule fetch_tokenizer:
         mem_mb=plan.memory_mb(plan.TORCH_MB),
         runtime=plan.minutes(5),
     params:
-        source=lambda wildcards: study.tokenizer_source(wildcards.tokenizer),
-        revision=lambda wildcards: study.tokenizer_revision(wildcards.tokenizer),
+        source=lambda wildcards: models.tokenizer_source(wildcards.tokenizer),
+        revision=lambda wildcards: models.tokenizer_revision(wildcards.tokenizer),
         cache_dir=study.config["cache_dir"],
         code=code("fetch_tokenizer"),
     message:
@@ -56,7 +56,7 @@ rule fetch_tokenizer:
 rule extract_embedding_table:
     input:
         listing=results("models/{model}/{revision}/listing.parquet"),
-        tokenizer=lambda wildcards: results(f"tokenizers/{study.tokenizer(wildcards.model)}/tokenizer.json"),
+        tokenizer=lambda wildcards: results(f"tokenizers/{models.tokenizer(wildcards.model)}/tokenizer.json"),
     output:
         table=results("models/{model}/{revision}/embedding_table.parquet"),
     log:
@@ -69,7 +69,7 @@ rule extract_embedding_table:
         mem_mb=lambda wildcards, input: plan.extraction_memory_mb(input.listing),
         runtime=plan.minutes(30),
     params:
-        source=lambda wildcards: study.source(wildcards.model),
+        source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
         cache_dir=study.config["cache_dir"],
         code=code("extract_embedding_table"),
@@ -95,7 +95,7 @@ rule fetch_checkpoint:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(240),
     params:
-        source=lambda wildcards: study.source(wildcards.model),
+        source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
         cache_dir=study.config["cache_dir"],
         code=code("fetch_checkpoint"),

@@ -3,7 +3,7 @@
 
 rule fetch_enwik8:
     input:
-        files=study.corpus_files(),
+        files=dynamics.corpus_files(),
     output:
         raw=results("corpora/{corpus}/raw"),
     log:
@@ -17,7 +17,7 @@ rule fetch_enwik8:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(60),
     params:
-        path=lambda wildcards: study.corpus_path,
+        path=lambda wildcards: dynamics.corpus_path,
         cache_dir=study.config["cache_dir"],
         code=code("fetch_enwik8"),
     message:
@@ -29,7 +29,7 @@ rule fetch_enwik8:
 rule clean_enwik8:
     input:
         raw=results("corpora/{corpus}/raw"),
-        origins=study.corpus_origins(),
+        origins=dynamics.corpus_origins(),
     output:
         clean=results("corpora/{corpus}/clean.txt"),
         statistics=results("corpora/{corpus}/statistics.parquet"),
@@ -68,9 +68,9 @@ rule sample_chunks:
         mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=8),
         runtime=plan.minutes(5),
     params:
-        chunk_characters=study.dynamics_setting("chunk_characters"),
-        n_chunks=study.dynamics_setting("n_chunks"),
-        seed=study.dynamics_setting("seed"),
+        chunk_characters=dynamics.setting("chunk_characters"),
+        n_chunks=dynamics.setting("n_chunks"),
+        seed=dynamics.setting("seed"),
         code=code("sample_chunks"),
     message:
         "Sampling chunks of {wildcards.corpus}."

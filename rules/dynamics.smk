@@ -2,14 +2,14 @@
 # for they take longest.
 
 # Dumps are large; they go when their measures are taken, unless the config keeps them.
-kept = (lambda file: file) if study.keeps_hidden_states else temp
+kept = (lambda file: file) if dynamics.setting("keep_hidden_states") else temp
 
 
 rule dump_hidden_states:
     input:
         checkpoint=results("models/{model}/{revision}/checkpoint.parquet"),
-        chunks=results(f"corpora/{study.corpus}/chunks.parquet"),
-        tokenizer=lambda wildcards: results(f"tokenizers/{study.tokenizer(wildcards.model)}/tokenizer.json"),
+        chunks=results(f"corpora/{dynamics.corpus}/chunks.parquet"),
+        tokenizer=lambda wildcards: results(f"tokenizers/{models.tokenizer(wildcards.model)}/tokenizer.json"),
     output:
         folder=kept(directory(results("hidden_states/{model}/{revision}/layers"))),
         manifest=kept(results("hidden_states/{model}/{revision}/manifest.parquet")),
@@ -24,7 +24,7 @@ rule dump_hidden_states:
         mem_mb=lambda wildcards, input: plan.forward_memory_mb(input.checkpoint),
         runtime=lambda wildcards, input: plan.forward_minutes(input.checkpoint),
     params:
-        device=study.dynamics_setting("device"),
+        device=dynamics.setting("device"),
         code=code("dump_hidden_states"),
     message:
         "Dumping the hidden states of {wildcards.model} at {wildcards.revision}."
@@ -48,10 +48,10 @@ rule measure_anisotropy:
         mem_mb=lambda wildcards, input: plan.measuring_memory_mb(input.manifest),
         runtime=plan.minutes(30),
     params:
-        n_batches=study.dynamics_setting("n_batches"),
-        batch_size=study.dynamics_setting("batch_size"),
-        duplicate_tolerance=study.dynamics_setting("duplicate_tolerance"),
-        seed=study.dynamics_setting("seed"),
+        n_batches=dynamics.setting("n_batches"),
+        batch_size=dynamics.setting("batch_size"),
+        duplicate_tolerance=dynamics.setting("duplicate_tolerance"),
+        seed=dynamics.setting("seed"),
         code=code("measure_anisotropy"),
     message:
         "Measuring the anisotropy of {wildcards.model} at {wildcards.revision}."
@@ -75,10 +75,10 @@ rule measure_intrinsic_dimension:
         mem_mb=lambda wildcards, input: plan.measuring_memory_mb(input.manifest),
         runtime=plan.minutes(30),
     params:
-        n_batches=study.dynamics_setting("n_batches"),
-        batch_size=study.dynamics_setting("batch_size"),
-        duplicate_tolerance=study.dynamics_setting("duplicate_tolerance"),
-        seed=study.dynamics_setting("seed"),
+        n_batches=dynamics.setting("n_batches"),
+        batch_size=dynamics.setting("batch_size"),
+        duplicate_tolerance=dynamics.setting("duplicate_tolerance"),
+        seed=dynamics.setting("seed"),
         code=code("measure_intrinsic_dimension"),
     message:
         "Measuring the intrinsic dimension of {wildcards.model} at {wildcards.revision}."
@@ -88,7 +88,7 @@ rule measure_intrinsic_dimension:
 
 rule collect_geometry:
     input:
-        measures=study.measure_files(),
+        measures=dynamics.measure_files(),
     output:
         table=results("tables/geometry.parquet"),
         csv=results("tables/geometry.csv"),
@@ -102,7 +102,7 @@ rule collect_geometry:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        models=study.dynamics_models(),
+        models=study.run_facts(dynamics.runs),
         code=code("collect_geometry"),
     message:
         "Collecting the geometry of all layers."

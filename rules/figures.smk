@@ -123,7 +123,7 @@ rule plot_profiles:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        profiles=study.profile_runs(),
+        profiles=[[run.model, run.revision] for run in dynamics.profiles],
         code=code("plot_profiles"),
     message:
         "Plotting layer profiles of encoders and decoders."
@@ -157,7 +157,7 @@ rule plot_training_dimension:
         runtime=plan.minutes(5),
     params:
         model="{model}",
-        revisions=lambda wildcards: study.training[wildcards.model],
+        revisions=lambda wildcards: dynamics.training[wildcards.model],
         code=code("plot_training_dimension"),
     message:
         "Plotting the dimension of {wildcards.model} over training."
@@ -191,7 +191,7 @@ rule plot_training_anisotropy:
         runtime=plan.minutes(5),
     params:
         model="{model}",
-        revisions=lambda wildcards: study.training[wildcards.model],
+        revisions=lambda wildcards: dynamics.training[wildcards.model],
         code=code("plot_training_anisotropy"),
     message:
         "Plotting the anisotropy of {wildcards.model} over training."

@@ -3,8 +3,8 @@
 
 rule fetch_collection:
     input:
-        files=study.collection_files(),
-        origins=study.collection_origins(),
+        files=scaling.collection_files(),
+        origins=scaling.collection_origins(),
     output:
         corpus=results("collections/{collection}/corpus.parquet"),
         queries=results("collections/{collection}/queries.parquet"),
@@ -16,12 +16,12 @@ rule fetch_collection:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=plan.memory_mb(plan.LIGHT_MB if study.collection_path else plan.MTEB_MB),
+        mem_mb=plan.memory_mb(plan.LIGHT_MB if scaling.collection_path else plan.MTEB_MB),
         runtime=plan.minutes(30),
     params:
         collection="{collection}",
-        path=lambda wildcards: study.collection_path,
-        lowercase=study.lowercase,
+        path=lambda wildcards: scaling.collection_path,
+        lowercase=scaling.lowercase,
         code=code("fetch_collection"),
     message:
         "Fetching the collection {wildcards.collection}."
@@ -46,7 +46,7 @@ rule tokenize_collection:
         mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=20),
         runtime=plan.minutes(10),
     params:
-        max_length=study.scaling_setting("max_length"),
+        max_length=scaling.setting("max_length"),
         code=code("tokenize_collection"),
     message:
         "Tokenizing {wildcards.collection} with {wildcards.tokenizer}."
@@ -57,7 +57,7 @@ rule tokenize_collection:
 rule pool_collection:
     input:
         counts=lambda wildcards: results(
-            f"collections/{wildcards.collection}/token_counts/{study.tokenizer(wildcards.model)}.parquet"
+            f"collections/{wildcards.collection}/token_counts/{models.tokenizer(wildcards.model)}.parquet"
         ),
         corpus=results("collections/{collection}/corpus.parquet"),
         queries=results("collections/{collection}/queries.parquet"),
@@ -74,7 +74,7 @@ rule pool_collection:
         mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=6),
         runtime=plan.minutes(10, per_gb=5),
     params:
-        table_precision=study.scaling_setting("table_precision"),
+        table_precision=scaling.setting("table_precision"),
         code=code("pool_collection"),
     message:
         "Pooling {wildcards.collection} with the table of {wildcards.model} at {wildcards.revision}."
@@ -86,7 +86,7 @@ rule score_variants:
     input:
         pooled=results("retrieval/{collection}/pooled/{model}/{revision}.parquet"),
         counts=lambda wildcards: results(
-            f"collections/{wildcards.collection}/token_counts/{study.tokenizer(wildcards.model)}.parquet"
+            f"collections/{wildcards.collection}/token_counts/{models.tokenizer(wildcards.model)}.parquet"
         ),
         corpus=results("collections/{collection}/corpus.parquet"),
         queries=results("collections/{collection}/queries.parquet"),
@@ -101,20 +101,20 @@ rule score_variants:
         "../envs/models.yaml"
     resources:
         mem_mb=lambda wildcards, input: plan.scoring_memory_mb(
-            [input.corpus, input.queries], study.widest, study.scaling_setting("random_generator")
+            [input.corpus, input.queries], scaling.widest, scaling.setting("random_generator")
         ),
         runtime=plan.minutes(20, per_gb=60),
     params:
         model="{model}",
-        suite=lambda wildcards: study.suite(wildcards.model),
+        suite=lambda wildcards: models.suite(wildcards.model),
         revision="{revision}",
-        tokenizer_name=lambda wildcards: study.tokenizer_label(wildcards.model),
+        tokenizer_name=lambda wildcards: models.tokenizer_label(wildcards.model),
         collection="{collection}",
-        variants=study.scaling_setting("variants"),
-        random_seeds=study.scaling_setting("random_seeds"),
-        table_precision=study.scaling_setting("table_precision"),
-        random_generator=study.scaling_setting("random_generator"),
-        ignore_identical_ids=study.scaling_setting("ignore_identical_ids"),
+        variants=scaling.setting("variants"),
+        random_seeds=scaling.setting("random_seeds"),
+        table_precision=scaling.setting("table_precision"),
+        random_generator=scaling.setting("random_generator"),
+        ignore_identical_ids=scaling.setting("ignore_identical_ids"),
         code=code("score_variants"),
     message:
         "Scoring every variant of {wildcards.model} at {wildcards.revision} on {wildcards.collection}."
@@ -139,18 +139,18 @@ rule score_random_tokenizer:
         "../envs/models.yaml"
     resources:
         mem_mb=lambda wildcards, input: plan.scoring_memory_mb(
-            [input.corpus, input.queries], study.widest, study.scaling_setting("random_generator")
+            [input.corpus, input.queries], scaling.widest, scaling.setting("random_generator")
         ),
         runtime=plan.minutes(60),
     params:
-        tokenizer_name=lambda wildcards: study.tokenizer_label_of(wildcards.tokenizer),
+        tokenizer_name=lambda wildcards: models.tokenizer_label_of(wildcards.tokenizer),
         collection="{collection}",
-        widths=study.random_setting("widths"),
-        random_seeds=study.random_setting("seeds"),
-        vocab_rows=lambda wildcards: study.random_vocab_rows(wildcards.tokenizer),
-        table_precision=study.scaling_setting("table_precision"),
-        random_generator=study.scaling_setting("random_generator"),
-        ignore_identical_ids=study.scaling_setting("ignore_identical_ids"),
+        widths=scaling.random_setting("widths"),
+        random_seeds=scaling.random_setting("seeds"),
+        vocab_rows=lambda wildcards: scaling.random_vocab_rows(wildcards.tokenizer),
+        table_precision=scaling.setting("table_precision"),
+        random_generator=scaling.setting("random_generator"),
+        ignore_identical_ids=scaling.setting("ignore_identical_ids"),
         code=code("score_random_tokenizer"),
     message:
         "Scoring random tables for the tokenizer {wildcards.tokenizer} on {wildcards.collection}."
@@ -160,7 +160,7 @@ rule score_random_tokenizer:
 
 rule collect_retrieval_scores:
     input:
-        scores=study.score_files(),
+        scores=scaling.score_files(),
     output:
         table=results("tables/retrieval_scores.parquet"),
         csv=results("tables/retrieval_scores.csv"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from lm_geometry.checkpoints.source import (
     CONFIG,
+    MAIN,
     TOKENIZER_FILES,
     Source,
     open_revision,
@@ -75,10 +76,29 @@ def _model_source(config: dict[str, Any], model: str, base: Path) -> Iterator[st
         yield say(path, text, f"is read as a hub id, but there is a folder of that name; for the folder write ./{text}")
     elif source and source.kind == "embedded":
         yield from _embedded_model(path, source.location, _needed_revisions(config, model))
-    elif source and source.kind == "folder":
-        needs_tokenizer = text_at(config, "models", model, "tokenizer") is None
-        needed = _needed_revisions(config, model)
-        yield from _readable(path, text, _folder_model(path, text, _below(base, text), needed, needs_tokenizer))
+    elif source and source.kind == "folder" and not _may_be_left_out(config, model, _below(base, text)):
+        yield from _readable(path, text, _local_model(config, model, _below(base, text)))
+    if source and source.kind != "folder" and mapping_at(config, "models", model).get("optional") is True:
+        yield say(("models", model, "optional"), True, f"is for paths, and {text} is none; remove the key")
+
+
+def _may_be_left_out(config: dict[str, Any], model: str, place: Path) -> bool:
+    return mapping_at(config, "models", model).get("optional") is True and not place.exists()
+
+
+def _local_model(config: dict[str, Any], model: str, place: Path) -> Iterator[str]:
+    path = ("models", model, "source")
+    text = mapping_at(config, "models", model)["source"]
+    needs_tokenizer = text_at(config, "models", model, "tokenizer") is None
+    if not place.is_file():
+        yield from _folder_model(path, text, place, _needed_revisions(config, model), needs_tokenizer)
+        return
+    if needs_tokenizer:
+        yield say(path, text, f"is one file, without a tokenizer; set models.{model}.tokenizer")
+    if (revision := text_at(config, "models", model, "revision")) != MAIN:
+        yield say(("models", model, "revision"), revision, f"{text} is one file, whose only revision is {MAIN}")
+    if model in profiled_models(config) | set(mapping_at(config, DYNAMICS, "training")):
+        yield say(path, text, f"is one file, without config.json; for {DYNAMICS} name a folder that holds both")
 
 
 def _needed_revisions(config: dict[str, Any], model: str) -> list[_Needed]:
@@ -117,7 +137,8 @@ def _folder_model(
     path: tuple[str, ...], text: str, folder: Path, needed: list[_Needed], needs_tokenizer: bool
 ) -> Iterator[str]:
     if not folder.is_dir():
-        yield say(path, text, f"no such folder ({folder.absolute()}); relative paths start at the working directory")
+        fix = "relative paths start at the working directory"
+        yield say(path, text, f"no such file or folder ({folder.absolute()}); {fix}")
         return
     if not any((place / CONFIG).is_file() for place in [folder, *folder.iterdir()]):
         yield say(path, text, f"holds no {CONFIG}, nor does a folder in it; name the folder that a model was saved to")

@@ -114,7 +114,8 @@ BAD = [
     ("result_dir", "x", "result_dir: 'x': unknown key; did you mean 'results_dir'?"),
     ("models/mine/revison", "main", "models.mine.revison: 'main': unknown key; did you mean 'revision'?"),
     ("batch_size", 64, "batch_size: 64: unknown key; it belongs to representation_dynamics"),
-    ("models/mine/zzz", 1, "models.mine.zzz: 1: unknown key; use source, suite, tokenizer or revision"),
+    ("models/mine/zzz", 1, "models.mine.zzz: 1: unknown key; use source, suite, tokenizer, revision, "
+     "embedding_tensor, reference, optional or trust_remote_code"),
     (f"{DYNAMICS}/training/steps/steps", [1], f"{DYNAMICS}.training.steps.steps: [1]: unknown key; use revisions"),
     (f"{SCALING}/collection", ABSENT, f"{SCALING}.collection: not given: add it, such as SCIDOCS"),
     (f"{DYNAMICS}/corpus", ABSENT, f"{DYNAMICS}.corpus: not given: add it, such as enwik8"),
@@ -214,8 +215,12 @@ BAD = [
     # sources
     ("models/mine/source", "my model", f"models.mine.source: 'my model': {NO_SOURCE}"),
     ("models/mine/source", "", f"models.mine.source: '': {SOURCE}"),
-    ("models/mine/source", "./nowhere", "models.mine.source: './nowhere': no such folder (BASE/nowhere); relative "
-     "paths start at the working directory"),
+    ("models/mine/source", "./nowhere", "models.mine.source: './nowhere': no such file or folder (BASE/nowhere); "
+     "relative paths start at the working directory"),
+    ("models/steps/source", "./corpus.txt", "models.steps.source: './corpus.txt': is one file, without config.json; "
+     "for representation_dynamics name a folder that holds both"),
+    ("models/pythia-14m/optional", True, "models.pythia-14m.optional: true: is for paths, and EleutherAI/pythia-14m is "
+     "none; remove the key"),
     ("models/mine/source", "./bare", "models.mine.source: './bare': holds no config.json, nor does a folder in it; "
      "name the folder that a model was saved to"),
     ("models/mine/source", "./wordless", "models.mine.source: './wordless': holds no tokenizer; add tokenizer.json, or "
@@ -485,7 +490,8 @@ def test_defaults_are_filled_in_without_touching_the_config():
     filled = with_defaults(config)
     assert config == before
     assert filled["results_dir"] == "results"
-    assert filled["models"]["a"] == {"source": "x/y", "suite": "S", "revision": "main"}
+    entry = {"source": "x/y", "suite": "S", "revision": "main", "optional": False, "trust_remote_code": False}
+    assert filled["models"]["a"] == entry
     assert filled[SCALING]["variants"] == ["as_is", "random", "crop_128", "pad_14336"]
     assert filled[SCALING]["collection"] == {"path": "c", "lowercase": False}
     assert filled[SCALING]["random_tokenizer"]["seeds"] == [42, 43, 6573, 7776]
@@ -578,6 +584,26 @@ def test_the_embedded_default_needs_no_network_and_follows_a_model_over_its_whol
     for model, entry in config[DYNAMICS]["training"].items():
         recipe = RECIPES[config["models"][model]["source"].removeprefix("embedded:")]
         assert [*entry["revisions"], "main"] == recipe.revisions
+
+
+def test_an_optional_model_may_be_absent_and_is_checked_where_it_is_there(base):
+    absent = changed("models/175b", {"source": "./absent.pt", "suite": "Mine", "tokenizer": "./mine", "optional": True})
+    assert find_errors(absent, base=base) == []
+    there = copy.deepcopy(absent)
+    there["models"]["175b"]["source"] = "./bare"
+    assert [line.split(":")[0] for line in find_errors(there, base=base)] == ["models.175b.source"]
+
+
+def test_one_file_of_weights_is_a_source_of_the_embedding_study(base):
+    entry = {"source": "./corpus.txt", "suite": "Mine", "tokenizer": "./mine"}
+    assert find_errors(changed("models/one", entry), base=base) == []
+    assert find_errors(changed("models/one", {**entry, "revision": "step1"}), base=base) == [
+        "models.one.revision: 'step1': ./corpus.txt is one file, whose only revision is main"
+    ]
+    del entry["tokenizer"]
+    assert find_errors(changed("models/one", entry), base=base) == [
+        "models.one.source: './corpus.txt': is one file, without a tokenizer; set models.one.tokenizer"
+    ]
 
 
 def test_a_folder_without_its_dot_is_offered(base):

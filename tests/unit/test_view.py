@@ -25,23 +25,23 @@ def revisions(tmp_path):
 def test_a_models_own_files_are_watched_and_no_others(revisions):
     models = {"a": {"source": str(revisions), "suite": "S", "revision": "step2"}}
     names = ["config.json", "model.safetensors", "tokenizer.json"]
-    assert study(models).model_files("a", "step2") == [str(revisions / "step2" / name) for name in names]
-    assert study(models).model_origins("a") == []
+    assert study(models).models.files("a", "step2") == [str(revisions / "step2" / name) for name in names]
+    assert study(models).models.origins("a") == []
 
 
 def test_a_folder_with_a_config_is_main_whatever_lies_beside_it(revisions):
     (revisions / "config.json").write_text("{}")
     (revisions / "main").mkdir()
     models = {"a": {"source": str(revisions), "suite": "S"}}
-    assert study(models).model_files("a", "main") == [str(revisions / "config.json")]
+    assert study(models).models.files("a", "main") == [str(revisions / "config.json")]
 
 
 def test_revisions_of_one_source_have_tokenizers_of_their_own(revisions):
     models = {step: {"source": str(revisions), "suite": "S", "revision": step} for step in ("step1", "step2")}
     found = study(models)
-    assert found.tokenizer("step1") != found.tokenizer("step2")
-    assert [found.tokenizer_revision(found.tokenizer(step)) for step in models] == ["step1", "step2"]
-    assert found.tokenizer_source(found.tokenizer("step2")) == str(revisions)
+    assert found.models.tokenizer("step1") != found.models.tokenizer("step2")
+    assert [found.models.tokenizer_revision(found.models.tokenizer(step)) for step in models] == ["step1", "step2"]
+    assert found.models.tokenizer_source(found.models.tokenizer("step2")) == str(revisions)
 
 
 def test_models_that_name_one_tokenizer_share_it_at_main():
@@ -52,18 +52,18 @@ def test_models_that_name_one_tokenizer_share_it_at_main():
         "revision": "step8",
     }
     found = study({"a": entry, "b": {**entry, "source": "EleutherAI/pythia-31m"}})
-    assert found.tokenizer("a") == found.tokenizer("b") == "hub/EleutherAI/gpt-neox-20b"
-    assert found.tokenizer_revision("hub/EleutherAI/gpt-neox-20b") == "main"
-    assert found.tokenizer_files("hub/EleutherAI/gpt-neox-20b") == []
+    assert found.models.tokenizer("a") == found.models.tokenizer("b") == "hub/EleutherAI/gpt-neox-20b"
+    assert found.models.tokenizer_revision("hub/EleutherAI/gpt-neox-20b") == "main"
+    assert found.models.tokenizer_files("hub/EleutherAI/gpt-neox-20b") == []
 
 
 def test_embedded_models_share_the_tokenizer_of_their_recipe():
     models = {name: {"source": f"embedded:{name}", "suite": "S"} for name in ("neox-16", "neox-32", "bert-64")}
     found = study(models)
-    assert found.tokenizer("neox-16") == found.tokenizer("neox-32") == "embedded/gpt_neox"
-    assert found.tokenizer("bert-64") == "embedded/bert"
-    assert found.source("neox-16") == "results/embedded/models/neox-16"
-    assert found.model_origins("neox-16") == ["results/embedded/manifests/neox-16.parquet"]
+    assert found.models.tokenizer("neox-16") == found.models.tokenizer("neox-32") == "embedded/gpt_neox"
+    assert found.models.tokenizer("bert-64") == "embedded/bert"
+    assert found.models.source("neox-16") == "results/embedded/models/neox-16"
+    assert found.models.origins("neox-16") == ["results/embedded/manifests/neox-16.parquet"]
 
 
 def test_a_study_that_is_left_out_asks_for_nothing():
@@ -71,14 +71,22 @@ def test_a_study_that_is_left_out_asks_for_nothing():
     scaling = {"suites": ["S"], "collection": "embedded", "variants": ["as_is", "pad_64"], "random_seeds": [1]}
     dynamics = {"corpus": "embedded", "profiles": ["neox-16"]}
     without_dynamics = study(models, embedding_scaling=scaling)
-    assert (without_dynamics.dynamics_runs, without_dynamics.corpus_path, without_dynamics.corpus_files()) == (
+    assert (
+        without_dynamics.dynamics.runs,
+        without_dynamics.dynamics.corpus_path,
+        without_dynamics.dynamics.corpus_files(),
+    ) == (
         [],
         None,
         [],
     )
-    assert without_dynamics.widest == 64
+    assert without_dynamics.scaling.widest == 64
     without_scaling = study(models, representation_dynamics=dynamics)
-    assert (without_scaling.scaling_runs, without_scaling.collection_path, without_scaling.lowercase) == (
+    assert (
+        without_scaling.scaling.runs,
+        without_scaling.scaling.collection_path,
+        without_scaling.scaling.lowercase,
+    ) == (
         [],
         None,
         False,
@@ -94,7 +102,7 @@ def test_steps_are_read_from_names():
         "training": {"neox-64": {"revisions": ["step0", "step64"]}},
     }
     found = study({"neox-64": {"source": "embedded:neox-64", "suite": "S"}}, representation_dynamics=dynamics)
-    assert [entry["step"] for entry in found.dynamics_models()] == [None, 0, 64]
+    assert [entry["step"] for entry in found.run_facts(found.dynamics.runs)] == [None, 0, 64]
 
 
 def test_either_matches_names_and_nothing_else():
@@ -104,3 +112,23 @@ def test_either_matches_names_and_nothing_else():
     assert pattern.fullmatch("a.b-c")
     assert not pattern.fullmatch("axb")
     assert not re.fullmatch(either([]), "")
+
+
+def test_an_optional_model_whose_path_is_absent_is_left_out_of_every_study(tmp_path):
+    path = tmp_path / "opt.pt"
+    there_or_not = {"source": str(path), "optional": True}
+    models = {
+        "opt-175b": {**there_or_not, "suite": "OPT", "tokenizer": "a/b", "reference": "opt-175b"},
+        "opt-125m": {"source": "facebook/opt-125m", "suite": "OPT"},
+        "alone": {**there_or_not, "suite": "Alone", "tokenizer": "a/c"},
+    }
+    scaling = {"suites": ["OPT", "Alone"], "collection": "embedded", "random_tokenizer": {}}
+    found = study(models, embedding_scaling=scaling)
+    assert found.runs == [Run("opt-125m", "main")]
+    assert found.scaling.suites == ["OPT"]
+    assert found.models.tokenizers == ["hub/facebook/opt-125m"]
+    assert found.scaling.left_out(["OPT"]) == [
+        {"model": "opt-175b", "suite": "OPT", "hub_id": None, "reference": "opt-175b"}
+    ]
+    path.touch()
+    assert Run("opt-175b", "main") in study(models, embedding_scaling=scaling).runs

@@ -1,0 +1,92 @@
+"""What a config asks of the dynamics study: its runs, its corpus, its training steps."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_geometry.configuration.models import EMBEDDED, Models, Run, results_path
+from lm_geometry.configuration.scaling import PROSE, name_of
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The dynamics study of a config; without its section there are no runs, and settings are None."""
+
+    models: Models
+
+    @property
+    def section(self) -> Mapping[str, Any] | None:
+        """The config's section, None where the study is left out."""
+        return self.models.config.get("representation_dynamics")
+
+    def _path(self, relative: str) -> str:
+        return results_path(self.models.config, relative)
+
+    def setting(self, key: str) -> Any:
+        """Return a setting of the study, None where the study is left out."""
+        return self.section[key] if self.section else None
+
+    @property
+    def profiles(self) -> list[Run]:
+        """The runs whose layer profiles are drawn."""
+        named = self.section["profiles"] if self.section else []
+        return [self.models.main_run(model) for model in named if model in self.models.entries]
+
+    @property
+    def training(self) -> Mapping[str, list[str]]:
+        """The revisions whose dynamics over training are drawn, by model."""
+        named = self.section["training"] if self.section else {}
+        return {model: list(entry["revisions"]) for model, entry in named.items() if model in self.models.entries}
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs whose hidden states are measured, each once."""
+        training = [Run(model, revision) for model, revisions in self.training.items() for revision in revisions]
+        return list(dict.fromkeys([*self.profiles, *training]))
+
+    def step(self, revision: str) -> int | None:
+        """Return the training step that a revision's name states (config key ``step_pattern``), None for none."""
+        found = re.fullmatch(self.section["step_pattern"], revision) if self.section else None
+        return int(found.group(1)) if found else None
+
+    # -- the corpus ----------------------------------------------------------------------------------------------------
+
+    @property
+    def corpus(self) -> str:
+        """The corpus' name: 'enwik8', 'embedded', or the file's name."""
+        return name_of(self.section["corpus"]) if self.section else ""
+
+    @property
+    def corpus_path(self) -> str | None:
+        """The corpus' file; None for enwik8 from its public home, and without the study."""
+        corpus = self.setting("corpus")
+        if corpus == EMBEDDED:
+            return self._path("embedded/dump.xml")
+        return corpus["path"] if isinstance(corpus, Mapping) else None
+
+    def corpus_files(self) -> list[str]:
+        """Return the corpus' file; none for enwik8 from its public home."""
+        return [self.corpus_path] if self.corpus_path else []
+
+    def corpus_origins(self) -> list[str]:
+        """Return the table that the embedded corpus was made from; none for all others."""
+        return [self._path(PROSE)] if self.setting("corpus") == EMBEDDED else []
+
+    # -- outputs -------------------------------------------------------------------------------------------------------
+
+    def measure_files(self) -> list[str]:
+        """Return the measures of all runs: two files for each, in the order of ``runs``."""
+        return [
+            self._path(f"geometry/{run.model}/{run.revision}/{measure}.parquet")
+            for run in self.runs
+            for measure in ("anisotropy", "intrinsic_dimension")
+        ]
+
+    def figures(self) -> list[str]:
+        """Return the names of the study's figures."""
+        training = [f"{figure}/{model}" for model in self.training for figure in _OVER_TRAINING]
+        return [*(["profiles"] if self.profiles else []), *training]
+
+
+_OVER_TRAINING = ("training_dimension", "training_anisotropy")
