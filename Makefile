@@ -19,7 +19,7 @@ $(PYTHON) -m venv $(VENV)
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo plan test lint bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,10 @@ help:  ## List the targets
 demo: $(VENV)/.runtime  ## Run the workflow: the embedded default, or CONFIG=my.yaml
 	@$(BIN)/python -m lm_geometry.configuration '$(or $(CONFIG),config.yaml)'
 	$(BIN)/python -m snakemake --cores $(CORES) $(TARGET)
+
+plan: $(VENV)/.runtime  ## Say what a run will fetch, store and compute, from file lists alone; CONFIG=my.yaml
+	@$(BIN)/python -m lm_geometry.configuration '$(or $(CONFIG),config.yaml)'
+	$(BIN)/python -m snakemake plan --cores $(CORES) --quiet rules $(TARGET)
 
 test: $(VENV)/.tests  ## Run the tests
 	$(BIN)/python -m pytest

@@ -59,6 +59,7 @@ wildcard_constraints:
 
 
 include: "rules/embedded.smk"
+include: "rules/ledger.smk"
 include: "rules/checkpoints.smk"
 include: "rules/retrieval.smk"
 include: "rules/corpus.smk"
@@ -76,4 +77,5 @@ rule all:
 
 
 onsuccess:
-    print(study.closing_words())
+    if set(workflow.dag_settings.targets) <= {"all"}:
+        print(study.closing_words())

@@ -7,11 +7,11 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import demo
+from benchmarks import demo, embedding_fetch
 from lm_geometry.tables.files import write_text
 from lm_geometry.version import __version__
 
-BENCHMARKS = {"demo": demo}
+BENCHMARKS = {"demo": demo, "embedding_fetch": embedding_fetch}
 
 
 def main() -> int:

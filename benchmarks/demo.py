@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
+from benchmarks import plan
 from benchmarks.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +22,7 @@ def figures() -> Iterator[Figure]:
         seconds, peak_mb = _run_workflow(Path(folder))
         yield Figure("demo", seconds, "s", 360)
         yield Figure("demo, peak memory", peak_mb, "MB", 4000)
+        yield from plan.figures(Path(folder) / "results")
         seconds, _ = _run_workflow(Path(folder))
         yield Figure("demo again, nothing to do", seconds, "s", 10)
 

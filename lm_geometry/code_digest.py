@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PACKAGE = "lm_geometry"
@@ -49,9 +49,23 @@ def _without_words(path: Path) -> bytes:
     return ast.unparse(tree).encode()
 
 
-def rule_digest(rule: str, root: Path) -> str:
-    """Return the digest of the code behind a rule, whose script bears its name."""
-    return code_digest(root / "scripts" / f"{rule}.py", root)
+def rule_digest(rule: str, root: Path, data: Sequence[str] = ()) -> str:
+    """Return the digest of what is behind a rule: the script that bears its name, its modules, and ``data``.
+
+    Parameters
+    ----------
+    rule : str
+        The rule's name.
+    root : Path
+        The folder that holds the ``lm_geometry`` package.
+    data : sequence of str
+        Files that come with the project and are read by the rule, relative to ``root``. As inputs their paths would
+        change with the folder's place, and the rule would run again.
+    """
+    digest = code_digest(root / "scripts" / f"{rule}.py", root)
+    for name in data:
+        digest = hashlib.sha256(digest.encode() + b"\0" + (root / name).read_bytes()).hexdigest()
+    return digest
 
 
 def _modules_behind(script: Path, root: Path) -> dict[str, Path]:

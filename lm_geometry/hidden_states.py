@@ -8,7 +8,8 @@ Sequences of equal length run together and no other do, so there is no padding, 
 the one that the plain pass over the same batch gives, bit for bit.
 """
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from lm_geometry.checkpoints.listed_file import CONFIG
+from lm_geometry.checkpoints.model_config import read_config
+from lm_geometry.checkpoints.revision import first_line
 
 # Tokens per forward pass: bounds the memory of all layers' states (1.1 GB for 32 layers of 4096 in float32).
 BATCH_TOKENS = 2048
@@ -95,11 +100,15 @@ class LayerModel:
     Parameters
     ----------
     folder : Path
-        Holds config.json and the weights. No code from it is run.
+        Holds config.json and the weights.
+    files : sequence of str, optional
+        The files of the folder to load from, should others lie beside them that transformers would read first.
     device : str
         'cpu', 'cuda', or 'auto' for cuda where there is one.
     safetensors : bool
         Which weight format to load, should the folder hold both.
+    trust_remote_code : bool
+        Whether to run the folder's own Python files, should its config.json name any; without it no code is run.
 
     Attributes
     ----------
@@ -118,11 +127,19 @@ class LayerModel:
         If the checkpoint lacks weights that the states depend on, or its kind cannot be told.
     """
 
-    def __init__(self, folder: Path, *, device: str = "auto", safetensors: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        files: Sequence[str] | None = None,
+        device: str = "auto",
+        safetensors: bool = True,
+        trust_remote_code: bool = False,
+    ) -> None:
         import torch
 
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self._model = _load(folder, safetensors).to(self.device)
+        self._model = _load(folder, files, safetensors, trust_remote_code).to(self.device)
         self.kind = model_kind(self._model.config)
         self.max_length = _max_length(self._model)
         self.vocab_rows = self._model.get_input_embeddings().weight.shape[0]
@@ -216,7 +233,7 @@ def model_kind(config: Any) -> str:
     """Return 'encoder', 'decoder' or 'encoder-decoder' from a transformers config.
 
     An encoder is a model type trained by masking, a decoder one trained to predict the next token; BERT-like types
-    exist as both and say so by ``is_decoder``.
+    exist as both and say so by ``is_decoder``. What comes as code of its own says in ``auto_map`` which heads it has.
 
     Raises
     ------
@@ -230,11 +247,39 @@ def model_kind(config: Any) -> str:
 
     if config.is_encoder_decoder:
         return "encoder-decoder"
-    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+    own = getattr(config, "auto_map", {})
+    is_masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or "AutoModelForMaskedLM" in own
+    if is_masked and not getattr(config, "is_decoder", False):
         return "encoder"
-    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or "AutoModelForCausalLM" in own:
         return "decoder"
     raise ValueError(f"model_type {config.model_type!r} of config.json is neither a masked nor a causal language model")
+
+
+def check_runs_no_code(config: Mapping[str, Any], trust_remote_code: bool) -> None:
+    """Refuse a model that is Python code from its own repository, unless that is trusted.
+
+    Parameters
+    ----------
+    config : mapping
+        Its config.json. One that transformers knows by itself may name such code too; it is not run then.
+    trust_remote_code : bool
+        The config key of that name.
+
+    Raises
+    ------
+    ValueError
+        If there is no other way to build the model.
+    """
+    if trust_remote_code or "auto_map" not in config:
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        raise ValueError(
+            f"config.json: model_type {config.get('model_type')!r} is Python code that comes with the model, which is "
+            "not run; if you have read it and trust it, set `trust_remote_code: true` for the model"
+        )
 
 
 def depends_on_token_only(ids: np.ndarray, values: np.ndarray) -> bool:
@@ -258,23 +303,27 @@ def non_finite(values: np.ndarray) -> tuple[int, int] | None:
     return (int(bad[0, 0]), int(bad[0, 1])) if len(bad) else None
 
 
-def _load(folder: Path, safetensors: bool) -> Any:
+def _load(folder: Path, files: Sequence[str] | None, safetensors: bool, trust_remote_code: bool) -> Any:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModel
 
+    check_runs_no_code(read_config(folder / CONFIG), trust_remote_code)
     try:
-        with _no_load_report():
+        with _no_load_report(), _alone(folder, files) as shown:
             model, found = AutoModel.from_pretrained(
-                folder,
+                shown,
                 dtype=torch.float32,
-                trust_remote_code=False,
+                trust_remote_code=trust_remote_code,
                 local_files_only=True,
                 use_safetensors=safetensors,
+                weights_only=True,
                 output_loading_info=True,
             )
     except (SafetensorError, UnpicklingError, RuntimeError, OSError) as error:
-        raise ValueError(f"{folder}: the weights cannot be loaded ({error}); is the file whole?") from error
+        raise ValueError(f"{folder}: the weights cannot be loaded ({first_line(error)}); is the file whole?") from error
+    except ValueError as error:
+        raise ValueError(f"{folder}: {first_line(error)}") from error
     # transformers fills what is missing with random numbers; only a pooler, which no hidden state depends on, may be.
     missing = sorted(name for name in found["missing_keys"] if "pooler" not in name.split("."))
     if missing:
@@ -283,6 +332,20 @@ def _load(folder: Path, safetensors: bool) -> Any:
             "its hidden states would be random"
         )
     return model.eval()
+
+
+@contextmanager
+def _alone(folder: Path, files: Sequence[str] | None) -> Iterator[Path]:
+    """Yield a folder that shows these files of ``folder`` alone; the folder itself where none are named."""
+    if files is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="lm-geometry-") as made:
+        for name in files:
+            place = Path(made) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to((folder / name).resolve())
+        yield Path(made)
 
 
 @contextmanager

@@ -43,7 +43,8 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
     job : snakemake.script.Snakemake
         The object that Snakemake gives to a script.
     function : callable
-        Takes keyword arguments named like the job's inputs, outputs and params.
+        Takes keyword arguments named like the job's inputs, outputs and params; ``threads`` and resources if it names
+        them.
     """
     with Path(str(job.log[0])).open("w", encoding="utf-8") as log:
         screen = sys.stderr
@@ -81,6 +82,8 @@ def _arguments(job: Any, function: Callable[..., None]) -> dict[str, Any]:
         for name, value in files.items():
             arguments[name] = Path(value) if isinstance(value, str) else [Path(item) for item in value]
     arguments.update({name: value for name, value in job.params.items() if name != "code"})
-    if "threads" in inspect.signature(function).parameters:
-        arguments["threads"] = job.threads
+    # What changes no value of a result goes by resources, whose change re-runs nothing.
+    wanted = inspect.signature(function).parameters.keys() - arguments.keys()
+    offered = {**dict(job.resources.items()), "threads": job.threads}
+    arguments.update({name: offered[name] for name in wanted & offered.keys()})
     return arguments

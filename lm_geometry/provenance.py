@@ -9,6 +9,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def describe(
     }
 
 
+@cache
 def _library_versions() -> dict[str, str]:
     installed = {}
     for name in LIBRARIES:

@@ -3,7 +3,7 @@
 Static HTML with its style inside; figures are linked by relative paths. Tables in, a text out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -12,10 +12,17 @@ from urllib.parse import quote
 import pandas as pd
 import pyarrow as pa
 
+from lm_geometry.checkpoints.duplicates import CONFIRMED, NOT_IN_THIS_RUN
 from lm_geometry.figures.dynamics import ANISOTROPY, MATCHED, TWONN_020, TWONN_090, profile_revisions
 from lm_geometry.figures.scaling import METRICS, below_random_sentence, metric_name
 from lm_geometry.figures.style import listing, natural_key, span
 from lm_geometry.tables.retrieval_scores import OK
+
+NAMED_ONE_BY_ONE = 4
+"""Up to so many names of a kind are written out."""
+
+UNVERIFIED = "none"
+_UNSEEN = {NOT_IN_THIS_RUN: "what it equals is not in this run"}
 
 _CSS = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -49,6 +56,7 @@ def render(
     pictures: Sequence[Picture],
     scores: pa.Table | None = None,
     geometry: pa.Table | None = None,
+    ledger: pa.Table | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the page as HTML.
@@ -61,6 +69,8 @@ def render(
         The figures, in the order in which they are shown; paths are relative to the page.
     scores, geometry : pa.Table, optional
         The tables ``retrieval_scores`` and ``geometry``; a study that was not run has none.
+    ledger : pa.Table, optional
+        The table ``ledger``: what the checkpoints weigh, what was read of them, which of them are copies.
     provenance : mapping, optional
         What made each table, by the table's name.
     """
@@ -71,6 +81,7 @@ def render(
         "<h2>What was run</h2>",
         *_about_scaling(scores_frame),
         *_about_dynamics(geometry_frame),
+        *_about_checkpoints(None if ledger is None else ledger.to_pandas()),
         "<h2>Figures</h2>",
         *(_figure(picture) for picture in pictures),
         "<h2>Gaps</h2>",
@@ -135,6 +146,21 @@ def geometry_heads(geometry: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(sorted(heads, key=lambda head: (head["suite"], head["width"], natural_key(head["model"]))))
 
 
+def copies(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return the checkpoints that hold other checkpoints' weights; those of one model that are alike are one row.
+
+    Columns: model, checkpoints (how many), revisions, weights of, published.
+    """
+    found = ledger[ledger["duplicate_of"].notna()]
+    found = found.assign(published=found["published_defect"].fillna("not published"))
+    groups = found.groupby(["model", "duplicate_of", "published"], sort=False)
+    rows = [
+        (model, len(group), _shortened(group["revision"]), _shortened(origin.split(", ")), published)
+        for (model, origin, published), group in groups
+    ]
+    return pd.DataFrame(rows, columns=["model", "checkpoints", "revisions", "weights of", "published"])
+
+
 def _geometry_head(rows: pd.DataFrame) -> dict[str, Any]:
     first = rows.iloc[0]
     by_statistic = {name: group.dropna(subset=["value"]) for name, group in rows.groupby("statistic")}
@@ -186,7 +212,8 @@ def _about_scaling(scores: pd.DataFrame | None) -> list[str]:
 def _about_dynamics(geometry: pd.DataFrame | None) -> list[str]:
     if geometry is None:
         return ["<p>The representation-dynamics study was not run.</p>"]
-    steps = geometry.dropna(subset=["step"]).groupby("model")["step"].nunique()
+    stepped = geometry[geometry["step"].notna() & geometry["duplicate_of"].isna()]
+    steps = stepped.groupby("model")["step"].nunique()
     followed = [f"{model} at {count} checkpoints" for model, count in steps.items()]
     said = (
         f"Representation dynamics: the hidden states of {_counted(geometry['model'].nunique())}, in "
@@ -200,8 +227,87 @@ def _about_dynamics(geometry: pd.DataFrame | None) -> list[str]:
     return [f"<p>{escape(said)}</p>", _table(geometry_heads(geometry), note, kind="heads")]
 
 
-def _counted(n_models: int) -> str:
-    return "1 model" if n_models == 1 else f"{n_models} models"
+def _about_checkpoints(ledger: pd.DataFrame | None) -> list[str]:
+    if ledger is None or ledger.empty:
+        return []
+    found, warning = copies(ledger), _copies_warning(ledger)
+    note = "Checkpoints that hold other checkpoints' weights, and whether it was published that they do."
+    remarks = filter(None, [_published_remark(ledger), _unverified_remark(ledger)])
+    return [
+        "<h2>Checkpoints</h2>",
+        f"<p>{escape(_bytes_sentence(ledger))}</p>",
+        *([f"<p><strong>{escape(warning)}</strong></p>"] if warning else []),
+        *([] if found.empty else [_table(found, note)]),
+        *(f"<p>{escape(said)}</p>" for said in remarks),
+    ]
+
+
+def _bytes_sentence(ledger: pd.DataFrame) -> str:
+    read = ledger[ledger["embedding_bytes_read"].notna()]
+    said = (
+        f"The weights of {_counted(ledger['model'].nunique())} at {_counted(len(ledger), 'revision')} are "
+        f"{_size(ledger['checkpoint_bytes'].sum())}."
+    )
+    if read.empty:
+        return said
+    return (
+        f"{said} The embedding tables of {_counted(read['model'].nunique())} took "
+        f"{_size(read['embedding_bytes_read'].sum())} of checkpoints of {_size(read['checkpoint_bytes'].sum())}."
+    )
+
+
+def _copies_warning(ledger: pd.DataFrame) -> str:
+    stepped = ledger[ledger["step"].notna()].groupby("model")["duplicate_of"].agg(["count", "size"])
+    said = [f"{row['count']} of {row['size']} of {model}" for model, row in stepped.iterrows() if row["count"]]
+    if not said:
+        return ""
+    return (
+        f"Checkpoints whose weights are, at least in part, those of other checkpoints: {listing(said)}. Figures over "
+        "training leave them out."
+    )
+
+
+def _published_remark(ledger: pd.DataFrame) -> str:
+    """Name the published defects that the digests say nothing about, or something else; the table has the others."""
+    unseen = ledger[ledger["published_defect"].notna() & (ledger["published_defect"] != CONFIRMED)]
+    said = [
+        f"{model} {_shortened(group['revision'])} ({_UNSEEN.get(status, status)})"
+        for (model, status), group in unseen.groupby(["model", "published_defect"], sort=False)
+    ]
+    if not said:
+        return ""
+    return f"Published to hold other checkpoints' weights, which the digests do not show here: {'; '.join(said)}."
+
+
+def _unverified_remark(ledger: pd.DataFrame) -> str:
+    unverified = ledger[ledger["verified"] == UNVERIFIED]
+    if unverified.empty:
+        return ""
+    names = unverified["model"] + " " + unverified["revision"]
+    return (
+        f"Read, but checked against no digest: the embedding tables of {_shortened(names)}. With verify: full the "
+        "files that hold them are read whole and checked."
+    )
+
+
+def _shortened(names: Iterable[str]) -> str:
+    names = list(names)
+    if len(names) <= NAMED_ONE_BY_ONE:
+        return listing(names)
+    return f"{', '.join(names[:NAMED_ONE_BY_ONE])} and {len(names) - NAMED_ONE_BY_ONE} more"
+
+
+def _size(n_bytes: float) -> str:
+    """Return a number of bytes in three digits: 27.4 MB."""
+    units = ["TB", "GB", "MB", "kB", "bytes"]
+    while n_bytes >= 999.5 and len(units) > 1:
+        n_bytes /= 1000
+        units.pop()
+    return f"{n_bytes:.0f} {units[-1]}" if n_bytes >= 100 else f"{n_bytes:.3g} {units[-1]}"
+
+
+def _counted(count: int, what: str = "model") -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _figure(picture: Picture) -> str:

@@ -1,30 +1,8 @@
-# From a model's source to what the studies read: a listing, a tokenizer, an embedding table, a whole checkpoint.
+# From a model's listing to what the studies read: a tokenizer, an embedding table, a whole checkpoint.
 
 
-rule resolve_model:
-    input:
-        files=lambda wildcards: models.files(wildcards.model, wildcards.revision),
-        origins=lambda wildcards: models.origins(wildcards.model),
-    output:
-        listing=results("models/{model}/{revision}/listing.parquet"),
-    log:
-        results("logs/resolve_model/{model}/{revision}.log"),
-    benchmark:
-        results("timings/resolve_model/{model}/{revision}.tsv")
-    priority: 5
-    conda:
-        "../envs/models.yaml"
-    resources:
-        mem_mb=plan.memory_mb(plan.LIGHT_MB),
-        runtime=plan.minutes(5),
-    params:
-        source=lambda wildcards: models.source(wildcards.model),
-        revision="{revision}",
-        code=code("resolve_model"),
-    message:
-        "Listing the files of {wildcards.model} at {wildcards.revision}."
-    script:
-        "../scripts/resolve_model.py"
+# Where checkpoints are removed after use, the list of their files goes too, so that a later run fetches them again.
+fetched = (lambda file: file) if study.config["keep_checkpoints"] else temp
 
 
 rule fetch_tokenizer:
@@ -33,6 +11,7 @@ rule fetch_tokenizer:
     output:
         tokenizer=results("tokenizers/{tokenizer}/tokenizer.json"),
         tokenizer_config=results("tokenizers/{tokenizer}/tokenizer_config.json"),
+        listing=results("tokenizers/{tokenizer}/listing.parquet"),
     log:
         results("logs/fetch_tokenizer/{tokenizer}.log"),
     benchmark:
@@ -56,7 +35,9 @@ rule fetch_tokenizer:
 rule extract_embedding_table:
     input:
         listing=results("models/{model}/{revision}/listing.parquet"),
+        config=results("models/{model}/{revision}/config.json"),
         tokenizer=lambda wildcards: results(f"tokenizers/{models.tokenizer(wildcards.model)}/tokenizer.json"),
+        tokenizer_listing=lambda wildcards: results(f"tokenizers/{models.tokenizer(wildcards.model)}/listing.parquet"),
     output:
         table=results("models/{model}/{revision}/embedding_table.parquet"),
     log:
@@ -66,12 +47,20 @@ rule extract_embedding_table:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.extraction_memory_mb(input.listing),
-        runtime=plan.minutes(30),
+        mem_mb=lambda wildcards, input, attempt: plan.extraction_mb(input.listing, input.config, attempt=attempt),
+        disk_mb=lambda wildcards, input: plan.extraction_disk_mb(
+            input.listing, input.config, models.source(wildcards.model), study.config["verify"]
+        ),
+        runtime=lambda wildcards, input, attempt: plan.extraction_minutes(
+            input.listing, input.config, models.source(wildcards.model), study.config["verify"], attempt=attempt
+        ),
     params:
+        model="{model}",
         source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
         cache_dir=study.config["cache_dir"],
+        verify=study.config["verify"],
+        embedding_tensor=lambda wildcards: models.setting(wildcards.model, "embedding_tensor"),
         code=code("extract_embedding_table"),
     message:
         "Extracting the embedding table of {wildcards.model} at {wildcards.revision}."
@@ -82,8 +71,9 @@ rule extract_embedding_table:
 rule fetch_checkpoint:
     input:
         listing=results("models/{model}/{revision}/listing.parquet"),
+        config=results("models/{model}/{revision}/config.json"),
     output:
-        checkpoint=results("models/{model}/{revision}/checkpoint.parquet"),
+        checkpoint=fetched(results("models/{model}/{revision}/checkpoint.parquet")),
     log:
         results("logs/fetch_checkpoint/{model}/{revision}.log"),
     benchmark:
@@ -93,11 +83,15 @@ rule fetch_checkpoint:
         "../envs/models.yaml"
     resources:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
-        runtime=plan.minutes(240),
+        disk_mb=lambda wildcards, input: plan.fetch_disk_mb(input.listing, input.config, models.source(wildcards.model)),
+        runtime=lambda wildcards, input, attempt: plan.fetch_minutes(
+            input.listing, input.config, models.source(wildcards.model), attempt=attempt
+        ),
     params:
         source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
         cache_dir=study.config["cache_dir"],
+        trust_remote_code=lambda wildcards: models.setting(wildcards.model, "trust_remote_code"),
         code=code("fetch_checkpoint"),
     message:
         "Fetching the checkpoint of {wildcards.model} at {wildcards.revision}."

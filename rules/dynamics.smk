@@ -8,8 +8,10 @@ kept = (lambda file: file) if dynamics.setting("keep_hidden_states") else temp
 rule dump_hidden_states:
     input:
         checkpoint=results("models/{model}/{revision}/checkpoint.parquet"),
+        config=results("models/{model}/{revision}/config.json"),
         chunks=results(f"corpora/{dynamics.corpus}/chunks.parquet"),
         tokenizer=lambda wildcards: results(f"tokenizers/{models.tokenizer(wildcards.model)}/tokenizer.json"),
+        tokenizer_listing=lambda wildcards: results(f"tokenizers/{models.tokenizer(wildcards.model)}/listing.parquet"),
     output:
         folder=kept(directory(results("hidden_states/{model}/{revision}/layers"))),
         manifest=kept(results("hidden_states/{model}/{revision}/manifest.parquet")),
@@ -21,10 +23,17 @@ rule dump_hidden_states:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.forward_memory_mb(input.checkpoint),
-        runtime=lambda wildcards, input: plan.forward_minutes(input.checkpoint),
+        mem_mb=lambda wildcards, input, attempt: plan.dump_mb(input.checkpoint, input.config, attempt=attempt),
+        disk_mb=lambda wildcards, input: plan.dump_disk_mb(input.checkpoint, input.config, dynamics.n_characters),
+        runtime=lambda wildcards, input, attempt: plan.dump_minutes(
+            input.checkpoint, input.config, dynamics.n_characters, dynamics.setting("device"), attempt=attempt
+        ),
+        gpu=plan.gpus(dynamics.setting("device")),
+        # No parameter: to keep checkpoints or not changes no hidden state, and Snakemake compares no resources.
+        keep_checkpoint=int(study.config["keep_checkpoints"]),
     params:
         device=dynamics.setting("device"),
+        trust_remote_code=lambda wildcards: models.setting(wildcards.model, "trust_remote_code"),
         code=code("dump_hidden_states"),
     message:
         "Dumping the hidden states of {wildcards.model} at {wildcards.revision}."
@@ -45,8 +54,12 @@ rule measure_anisotropy:
     conda:
         "../envs/analysis.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.measuring_memory_mb(input.manifest),
-        runtime=plan.minutes(30),
+        mem_mb=lambda wildcards, input, attempt: plan.measuring_mb(
+            input.manifest, dynamics.setting("batch_size"), attempt=attempt
+        ),
+        runtime=lambda wildcards, input, attempt: plan.measuring_minutes(
+            input.manifest, dynamics.setting("n_batches"), dynamics.setting("batch_size"), attempt=attempt
+        ),
     params:
         n_batches=dynamics.setting("n_batches"),
         batch_size=dynamics.setting("batch_size"),
@@ -72,8 +85,12 @@ rule measure_intrinsic_dimension:
     conda:
         "../envs/analysis.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.measuring_memory_mb(input.manifest),
-        runtime=plan.minutes(30),
+        mem_mb=lambda wildcards, input, attempt: plan.measuring_mb(
+            input.manifest, dynamics.setting("batch_size"), attempt=attempt
+        ),
+        runtime=lambda wildcards, input, attempt: plan.measuring_minutes(
+            input.manifest, dynamics.setting("n_batches"), dynamics.setting("batch_size"), attempt=attempt
+        ),
     params:
         n_batches=dynamics.setting("n_batches"),
         batch_size=dynamics.setting("batch_size"),
@@ -89,6 +106,7 @@ rule measure_intrinsic_dimension:
 rule collect_geometry:
     input:
         measures=dynamics.measure_files(),
+        duplicates=results("tables/duplicate_checkpoints.parquet"),
     output:
         table=results("tables/geometry.parquet"),
         csv=results("tables/geometry.csv"),
@@ -103,6 +121,7 @@ rule collect_geometry:
         runtime=plan.minutes(5),
     params:
         models=study.run_facts(dynamics.runs),
+        on_duplicate_checkpoint=study.config["on_duplicate_checkpoint"],
         code=code("collect_geometry"),
     message:
         "Collecting the geometry of all layers."

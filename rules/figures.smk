@@ -1,5 +1,8 @@
 # Figures of both studies, each with the data it was drawn from, and the page that shows them.
 
+# What figures show of models that are not run here.
+PUBLISHED = ["reference/models.csv", "reference/published_embedding_scaling.csv"]
+
 
 rule plot_suite_scaling:
     input:
@@ -27,7 +30,8 @@ rule plot_suite_scaling:
         runtime=plan.minutes(5),
     params:
         suite="{suite}",
-        code=code("plot_suite_scaling"),
+        left_out=lambda wildcards: scaling.left_out([wildcards.suite]),
+        code=code("plot_suite_scaling", data=PUBLISHED),
     message:
         "Plotting the variants over the models of {wildcards.suite}."
     script:
@@ -59,7 +63,9 @@ rule plot_all_suites:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        code=code("plot_all_suites"),
+        # The config's own suites: one with no model to run keeps its published points.
+        left_out=scaling.left_out(scaling.setting("suites") or []),
+        code=code("plot_all_suites", data=PUBLISHED),
     message:
         "Plotting all suites over the width."
     script:
@@ -134,6 +140,7 @@ rule plot_profiles:
 rule plot_training_dimension:
     input:
         geometry=results("tables/geometry.parquet"),
+        duplicates=results("tables/duplicate_checkpoints.parquet"),
     output:
         png=report(
             results("figures/training_dimension/{model}.png"),
@@ -168,6 +175,7 @@ rule plot_training_dimension:
 rule plot_training_anisotropy:
     input:
         geometry=results("tables/geometry.parquet"),
+        duplicates=results("tables/duplicate_checkpoints.parquet"),
     output:
         png=report(
             results("figures/training_anisotropy/{model}.png"),

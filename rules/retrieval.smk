@@ -34,6 +34,7 @@ rule tokenize_collection:
         corpus=results("collections/{collection}/corpus.parquet"),
         queries=results("collections/{collection}/queries.parquet"),
         tokenizer=results("tokenizers/{tokenizer}/tokenizer.json"),
+        tokenizer_listing=results("tokenizers/{tokenizer}/listing.parquet"),
     output:
         counts=results("collections/{collection}/token_counts/{tokenizer}.parquet"),
     log:
@@ -71,8 +72,13 @@ rule pool_collection:
     conda:
         "../envs/analysis.yaml"
     resources:
-        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=6),
-        runtime=plan.minutes(10, per_gb=5),
+        mem_mb=lambda wildcards, input, attempt: plan.pooling_mb(
+            [input.corpus, input.queries], input.counts, input.table, attempt=attempt
+        ),
+        disk_mb=lambda wildcards, input: plan.pooling_disk_mb([input.corpus, input.queries], input.table),
+        runtime=lambda wildcards, input, attempt: plan.pooling_minutes(
+            [input.corpus, input.queries], input.counts, input.table, attempt=attempt
+        ),
     params:
         table_precision=scaling.setting("table_precision"),
         code=code("pool_collection"),
@@ -100,10 +106,22 @@ rule score_variants:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.scoring_memory_mb(
-            [input.corpus, input.queries], scaling.widest, scaling.setting("random_generator")
+        mem_mb=lambda wildcards, input, attempt: plan.scoring_mb(
+            [input.corpus, input.queries],
+            input.counts,
+            input.pooled,
+            scaling.setting("variants"),
+            scaling.setting("random_generator"),
+            attempt=attempt,
         ),
-        runtime=plan.minutes(20, per_gb=60),
+        runtime=lambda wildcards, input, attempt: plan.scoring_minutes(
+            [input.corpus, input.queries],
+            input.counts,
+            input.pooled,
+            scaling.setting("variants"),
+            len(scaling.setting("random_seeds")),
+            attempt=attempt,
+        ),
     params:
         model="{model}",
         suite=lambda wildcards: models.suite(wildcards.model),
@@ -138,10 +156,20 @@ rule score_random_tokenizer:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=lambda wildcards, input: plan.scoring_memory_mb(
-            [input.corpus, input.queries], scaling.widest, scaling.setting("random_generator")
+        mem_mb=lambda wildcards, input, attempt: plan.random_scoring_mb(
+            [input.corpus, input.queries],
+            input.counts,
+            scaling.random_setting("widths"),
+            scaling.setting("random_generator"),
+            attempt=attempt,
         ),
-        runtime=plan.minutes(60),
+        runtime=lambda wildcards, input, attempt: plan.random_scoring_minutes(
+            [input.corpus, input.queries],
+            input.counts,
+            scaling.random_setting("widths"),
+            len(scaling.random_setting("seeds")),
+            attempt=attempt,
+        ),
     params:
         tokenizer_name=lambda wildcards: models.tokenizer_label_of(wildcards.tokenizer),
         collection="{collection}",

@@ -1,5 +1,6 @@
 """Collect the geometry of all models and revisions into one table: means over batches, with intervals."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from lm_geometry import provenance
+from lm_geometry.checkpoints.duplicates import origins_of_copies
 from lm_geometry.job import run_job
 from lm_geometry.statistics import t_interval
 from lm_geometry.tables.files import read_table, write_csv, write_table
@@ -17,19 +19,32 @@ from lm_geometry.tables.geometry import OK, SUMMARY
 PLACE = ("stack", "layer", "after_final_norm", "context_free", "width")
 # What must be alike for the statistics of two files to stand side by side in one model's rows.
 SHARED_SETTINGS = ("kind", "n_batches", "batch_size", "duplicate_tolerance", "seed", "chunks")
+DROP = "drop"
 
 
-def collect_geometry(*, measures: list[Path], table: Path, csv: Path, models: list[Mapping[str, Any]]) -> None:
+def collect_geometry(
+    *,
+    measures: list[Path],
+    duplicates: Path,
+    table: Path,
+    csv: Path,
+    models: list[Mapping[str, Any]],
+    on_duplicate_checkpoint: str,
+) -> None:
     """Write one row per model, revision, layer and statistic, as Parquet and CSV.
 
     Parameters
     ----------
     measures : list of Path
         Two files per entry of ``models``, in its order: anisotropy, intrinsic dimension.
+    duplicates : Path
+        The revisions that carry the same weights.
     table, csv : Path
         Outputs.
     models : list of mappings
         One entry per model and revision: model, suite, revision, step (None where the revision names none).
+    on_duplicate_checkpoint : str
+        'drop' leaves the rows of copies out; else they are marked.
 
     Raises
     ------
@@ -38,11 +53,25 @@ def collect_geometry(*, measures: list[Path], table: Path, csv: Path, models: li
     """
     if len(measures) != 2 * len(models):
         raise ValueError(f"{len(models)} models and revisions need {2 * len(models)} measures, got {len(measures)}")
-    pairs = zip(measures[::2], measures[1::2], models, strict=True)
-    rows = chain.from_iterable(_summaries(pair, entry) for *pair, entry in pairs)
-    summary = pa.Table.from_pylist(list(rows), schema=SUMMARY)
-    write_table(table, summary, SUMMARY, inputs=measures, settings=provenance.shared_settings(measures))
+    copies = origins_of_copies(read_table(duplicates).to_pylist())
+    rows: list[dict[str, Any]] = []
+    for *pair, entry in zip(measures[::2], measures[1::2], models, strict=True):
+        duplicate_of = copies.get((entry["model"], entry["revision"]))
+        if duplicate_of and on_duplicate_checkpoint == DROP:
+            _say_left_out(entry, duplicate_of)
+            continue
+        rows += [{**row, "duplicate_of": duplicate_of} for row in _summaries(pair, entry)]
+    summary = pa.Table.from_pylist(rows, schema=SUMMARY)
+    settings = {**provenance.shared_settings(measures), "on_duplicate_checkpoint": on_duplicate_checkpoint}
+    # Without the duplicates' origin, which is every revision that was listed, measured or not.
+    write_table(table, summary, SUMMARY, inputs=measures, settings=settings)
     write_csv(csv, summary)
+
+
+def _say_left_out(entry: Mapping[str, Any], duplicate_of: str) -> None:
+    logging.getLogger(__name__).warning(
+        "%s: %s is left out: it carries the weights of %s", entry["model"], entry["revision"], duplicate_of
+    )
 
 
 def _summaries(pair: Sequence[Path], entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from lm_geometry import provenance
+from lm_geometry.checkpoints.hub.whole_files import CachedRevision
 from lm_geometry.checkpoints.ledger import read_listing, verify_file
 from lm_geometry.hidden_states import (
     LayerKey,
@@ -28,11 +29,23 @@ from lm_geometry.tables.schema import vector_array
 
 
 def dump_hidden_states(
-    *, checkpoint: Path, chunks: Path, tokenizer: Path, folder: Path, manifest: Path, device: str, threads: int = 1
+    *,
+    checkpoint: Path,
+    config: Path,  # noqa: ARG001 - the job's resources are told from it; the model reads its own copy, which is checked
+    chunks: Path,
+    tokenizer: Path,
+    tokenizer_listing: Path,
+    folder: Path,
+    manifest: Path,
+    device: str,
+    threads: int = 1,
+    trust_remote_code: bool = False,
+    keep_checkpoint: bool = True,
 ) -> None:
     """Write one Parquet file per layer into ``folder``, whole or not at all, then the manifest that lists them.
 
-    Rows are in the order in which the model saw the chunks (by length), the same in every layer.
+    Rows are in the order in which the model saw the chunks (by length), the same in every layer. Last of all, a
+    checkpoint that came from the hub is removed from the cache, unless it is kept.
 
     Raises
     ------
@@ -42,13 +55,13 @@ def dump_hidden_states(
     import torch
 
     torch.set_num_threads(threads)
-    model = _verified_model(checkpoint, device)
+    model = _verified_model(checkpoint, device, trust_remote_code)
     text = read_table(chunks, columns=["chunk", "text"])
     sequences = tokenize_chunks(tokenizer, text["chunk"].to_pylist(), text["text"].to_pylist(), model.max_length)
     _say_what_was_lost(sequences, text.num_rows, model.max_length)
     _refuse_foreign_tokens(sequences, model.vocab_rows, tokenizer)
     facts = {
-        "inputs": [checkpoint, chunks],
+        "inputs": [checkpoint, chunks, tokenizer_listing],
         "settings": _settings(checkpoint, chunks, model, threads),
         "origin": {"tokenizer_sha256": file_sha256(tokenizer)},
     }
@@ -56,16 +69,53 @@ def dump_hidden_states(
         context_free = _write_layers(model, sequences, temporary, facts)
         rows = [_manifest_row(temporary / _file_name(key), key, context_free) for key in sorted(context_free)]
     write_table(manifest, pa.Table.from_pylist(rows, schema=MANIFEST), MANIFEST, **facts)
+    if not keep_checkpoint:
+        _remove(checkpoint)
 
 
-def _verified_model(checkpoint: Path, device: str) -> LayerModel:
-    """Load the model after checking sizes and digests of its files."""
-    folder = Path(provenance.read(checkpoint)["settings"]["folder"]).expanduser()
+def _verified_model(checkpoint: Path, device: str, trust_remote_code: bool) -> LayerModel:
+    """Load the model after checking sizes and digests of its files.
+
+    Files from the hub that are no longer in the cache, perhaps since another job removed the same commit, are fetched
+    again; those that were hashed there and not written since are not hashed again.
+    """
     files = read_listing(checkpoint)
-    for file in files:
-        verify_file(folder / file.path, file)
-    safetensors = any(file.path.endswith(".safetensors") for file in files)
-    return LayerModel(folder, device=device, safetensors=safetensors)
+    cached = _cached(checkpoint)
+    with cached.lock() if cached else nullcontext():
+        if cached:
+            cached.fetch(files)
+            folder = cached.folder
+        else:
+            folder = Path(provenance.read(checkpoint)["settings"]["folder"]).expanduser()
+            for file in files:
+                verify_file(folder / file.path, file)
+        safetensors = any(file.path.endswith(".safetensors") for file in files)
+        return LayerModel(
+            folder,
+            files=[file.path for file in files],
+            device=device,
+            safetensors=safetensors,
+            trust_remote_code=trust_remote_code,
+        )
+
+
+def _cached(checkpoint: Path) -> CachedRevision | None:
+    """Return the place of a hub checkpoint's files in the cache; None for a folder."""
+    facts = provenance.read(checkpoint)
+    cache_dir = facts["settings"]["cache_dir"]
+    return CachedRevision(facts["origin"]["model_id"], facts["origin"]["commit"], cache_dir) if cache_dir else None
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a hub checkpoint's files; what cannot be removed is said, and costs no forward pass."""
+    cached = _cached(checkpoint)
+    if cached is None:
+        return
+    try:
+        with cached.lock():
+            cached.remove(read_listing(checkpoint))
+    except (ValueError, OSError) as error:
+        logging.getLogger(__name__).warning("the checkpoint was not removed: %s", error)
 
 
 def _settings(checkpoint: Path, chunks: Path, model: LayerModel, threads: int) -> dict[str, Any]:

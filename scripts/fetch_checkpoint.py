@@ -3,39 +3,65 @@
 from pathlib import Path, PurePosixPath
 
 from lm_geometry import provenance
-from lm_geometry.checkpoints.ledger import find_listed, listing_table, read_listing, verify_file
-from lm_geometry.checkpoints.listed_file import CONFIG
-from lm_geometry.checkpoints.source import FolderRevision, open_revision, parse_source
-from lm_geometry.checkpoints.weights import weight_files
+from lm_geometry.checkpoints.hub.whole_files import CachedRevision, checkpoint_files
+from lm_geometry.checkpoints.ledger import listing_table, read_listing
+from lm_geometry.checkpoints.model_config import read_config
+from lm_geometry.checkpoints.source import open_revision, parse_source
+from lm_geometry.embeddings.extraction import check_config_not_quantized
+from lm_geometry.hidden_states import check_runs_no_code
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import write_table
 from lm_geometry.tables.listing import SCHEMA
 
 
-def fetch_checkpoint(*, listing: Path, checkpoint: Path, source: str, revision: str, cache_dir: str) -> None:
+def fetch_checkpoint(
+    *,
+    listing: Path,
+    config: Path,
+    checkpoint: Path,
+    source: str,
+    revision: str,
+    cache_dir: str,
+    trust_remote_code: bool = False,
+) -> None:
     """Write which files a forward pass needs and, as the setting ``folder``, where they lie.
 
-    A folder's files stay where they are. From the hub, config.json and one weight format are downloaded into
-    ``cache_dir``: safetensors where there are any, else ``.bin``.
+    A folder's files stay where they are. From the hub, the settings and one weight format are downloaded into
+    ``cache_dir``: safetensors where there are any, else ``.bin``; the repository's Python files only if they are
+    trusted. The setting ``cache_dir`` says that the files lie in a cache, from which they can be removed.
+
+    Raises
+    ------
+    ValueError
+        If the hub refuses or a file is not the one that was listed, or the model cannot be run: it has no config.json,
+        is quantized, or is Python code that is not trusted.
+    OSError
+        If the disk has too little room for the files.
     """
     parsed = parse_source(source)
-    at = provenance.read(listing)["origin"]["commit"] if parsed.kind == "hub" else revision
-    found = open_revision(parsed, at, cache_dir)
-    files = read_listing(listing)
-    needed = [find_listed(files, path) for path in [CONFIG, *weight_files(files, found.local_file)]]
-    if isinstance(found, FolderRevision):
-        folder = found.location
+    facts = provenance.read(listing)["origin"]
+    is_hub = parsed.kind == "hub"
+    found = open_revision(parsed, facts["commit"] if is_hub else revision, cache_dir)
+    try:
+        needed = checkpoint_files(read_listing(listing), found.local_file, with_code=trust_remote_code)
+        check_config_not_quantized(read_config(config))
+        check_runs_no_code(read_config(config), trust_remote_code)
+    except ValueError as error:
+        raise ValueError(f"{source} ({revision}): {error}") from error
+    if is_hub:
+        cached = CachedRevision(parsed.location, facts["commit"], cache_dir)
+        cached.fetch(needed)
+        inside = cached.folder.relative_to(Path(cache_dir).expanduser())
+        # As the user wrote it, so that a result does not depend on where the home folder lies.
+        folder = str(PurePosixPath(cache_dir) / inside.as_posix())
     else:
-        for file in needed:
-            verify_file(found.local_file(file.path), file)
-        cached = found.local_file(CONFIG).parent
-        folder = str(PurePosixPath(cache_dir) / cached.absolute().relative_to(Path(cache_dir).expanduser().absolute()))
+        folder = found.location
     write_table(
         checkpoint,
         listing_table(needed),
         SCHEMA,
         inputs=[listing],
-        settings={"folder": folder, "revision": revision},
+        settings={"folder": folder, "cache_dir": cache_dir if is_hub else None, "revision": revision},
     )
 
 

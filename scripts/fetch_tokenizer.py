@@ -2,12 +2,19 @@
 
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lm_geometry.checkpoints.source import Revision, first_line, open_tokenizer_revision, parse_source
+from lm_geometry.checkpoints.folder import FolderRevision
+from lm_geometry.checkpoints.hub.whole_files import CachedRevision
+from lm_geometry.checkpoints.ledger import listing_digest, listing_table
+from lm_geometry.checkpoints.listed_file import ListedFile, role_of
+from lm_geometry.checkpoints.revision import Revision, first_line
+from lm_geometry.checkpoints.source import open_tokenizer_revision, parse_source
 from lm_geometry.job import run_job
-from lm_geometry.tables.files import write_text
+from lm_geometry.tables.files import file_sha256, write_table, write_text
+from lm_geometry.tables.listing import SCHEMA
 
 _PROBES = ("Hello world", "", "  two  spaces\nand a line, 1999")
 # How the tokenizer was loaded; says nothing about it and differs between a folder and the hub.
@@ -19,14 +26,16 @@ def fetch_tokenizer(
     files: list[Path],  # noqa: ARG001 - the folder's files, declared so that a change of theirs fetches it again
     tokenizer: Path,
     tokenizer_config: Path,
+    listing: Path,
     source: str,
     revision: str,
     cache_dir: str,
 ) -> None:
-    """Write tokenizer.json and tokenizer_config.json of a folder's or hub repository's tokenizer.
+    """Write tokenizer.json and tokenizer_config.json of a folder's or hub repository's tokenizer, and their origin.
 
     Padding and truncation are left out of the file: they are the caller's choice. The special tokens that the
-    tokenizer adds are in the file's post-processor.
+    tokenizer adds are in the file's post-processor. ``listing`` holds the files that were read; whatever is made with
+    the tokenizer takes it as an input, and inherits from it which tokenizer of which commit it was.
 
     Raises
     ------
@@ -35,8 +44,10 @@ def fetch_tokenizer(
     """
     from tokenizers import Tokenizer
 
-    folder = _tokenizer_folder(open_tokenizer_revision(parse_source(source), revision, cache_dir))
-    loaded = _load(folder, source)
+    found = open_tokenizer_revision(parse_source(source), revision, cache_dir)
+    here = _local_files(found, cache_dir)
+    # All of them lie in one folder.
+    loaded = _load(min(here.values()).parent, source)
     with tempfile.TemporaryDirectory() as saved:
         loaded.save_pretrained(saved)
         settings = json.loads((Path(saved) / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -50,16 +61,37 @@ def fetch_tokenizer(
     kept = {key: value for key, value in settings.items() if key not in _LOADING_KEYS}
     write_text(tokenizer, normalised.to_str(pretty=True))
     write_text(tokenizer_config, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    read = [ListedFile(path, role_of(path), at.stat().st_size, file_sha256(at)) for path, at in here.items()]
+    write_table(
+        listing,
+        listing_table(read),
+        SCHEMA,
+        settings={"revision": revision},
+        origin={
+            "tokenizer_id": found.model_id,
+            "tokenizer_commit": found.commit() or f"sha256:{listing_digest(read)}",
+        },
+    )
 
 
-def _tokenizer_folder(revision: Revision) -> Path:
-    """Return a local folder with the tokenizer's files, and config.json where there is one."""
-    wanted = [file.path for file in revision.listing() if file.role in ("tokenizer", "config")]
-    if wanted in ([], ["config.json"]):
+def _local_files(revision: Revision, cache_dir: str) -> dict[str, Path]:
+    """Return where the tokenizer's files lie on this machine, and config.json where there is one."""
+    if isinstance(revision, FolderRevision):
+        # Not its listing, which has digests: there may be weights beside the tokenizer.
+        found = {path.name: path for path in revision.files()}
+        return {path: found[path] for path in _needed(revision, found)}
+    listed = {file.path: file for file in revision.listing()}
+    needed = _needed(revision, listed)
+    cached = CachedRevision(revision.model_id, revision.commit(), cache_dir)
+    cached.fetch([listed[path] for path in needed])
+    return {path: cached.folder / path for path in needed}
+
+
+def _needed(revision: Revision, paths: Iterable[str]) -> list[str]:
+    needed = sorted(path for path in paths if role_of(path) in ("tokenizer", "config"))
+    if needed in ([], ["config.json"]):
         raise ValueError(f"{revision.model_id}: holds no tokenizer file; set `tokenizer` to a source that does")
-    # All are fetched; they land in one folder.
-    folders = {revision.local_file(path).parent for path in wanted}
-    return min(folders)
+    return needed
 
 
 def _load(folder: Path, source: str) -> Any:

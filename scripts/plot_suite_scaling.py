@@ -1,13 +1,22 @@
 """Draw one suite's variants over its models."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lm_geometry.figures import scaling, style
 from lm_geometry.job import run_job
+from lm_geometry.published import FILES, read_published
 from lm_geometry.tables.files import read_table
 
 
-def plot_suite_scaling(*, scores: Path, suite: str, **files: Path) -> None:
+def plot_suite_scaling(
+    *,
+    scores: Path,
+    suite: str,
+    left_out: list[Mapping[str, str | None]],
+    reference: Sequence[Path] = FILES,
+    **files: Path,
+) -> None:
     """Draw one suite's variants over its models.
 
     Parameters
@@ -16,11 +25,20 @@ def plot_suite_scaling(*, scores: Path, suite: str, **files: Path) -> None:
         The table ``retrieval_scores``.
     suite : str
         The suite to draw.
+    left_out : list of mappings
+        The suite's models that were not run: model, suite, hub_id and reference (None where the config has none).
+    reference : sequence of Path
+        models.csv and published_embedding_scaling.csv, in this order.
     **files : Path
         The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
-    drawing = scaling.suite_scaling(read_table(scores), suite=suite)
-    style.save(drawing, **files, inputs=[scores], settings={"suite": suite})
+    drawing = scaling.suite_scaling(
+        read_table(scores),
+        suite=suite,
+        left_out=[entry["model"] for entry in left_out],
+        published=read_published(reference).points(left_out) if left_out else None,
+    )
+    style.save(drawing, **files, inputs=[scores], settings={"suite": suite, "left_out": left_out})
 
 
 if __name__ == "__main__":

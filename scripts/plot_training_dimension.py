@@ -7,13 +7,17 @@ from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table
 
 
-def plot_training_dimension(*, geometry: Path, model: str, revisions: list[str], **files: Path) -> None:
+def plot_training_dimension(
+    *, geometry: Path, duplicates: Path, model: str, revisions: list[str], **files: Path
+) -> None:
     """Draw a model's layer-averaged dimension over training.
 
     Parameters
     ----------
     geometry : Path
         The table ``geometry``.
+    duplicates : Path
+        The table ``duplicate_checkpoints``.
     model : str
         The model.
     revisions : list of str
@@ -21,7 +25,9 @@ def plot_training_dimension(*, geometry: Path, model: str, revisions: list[str],
     **files : Path
         The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
-    drawing = dynamics.training_dimension(read_table(geometry), model=model, revisions=revisions)
+    drawing = dynamics.training_dimension(
+        read_table(geometry), model=model, revisions=revisions, duplicates=read_table(duplicates)
+    )
     style.save(drawing, **files, inputs=[geometry], settings={"model": model, "revisions": revisions})
 
 

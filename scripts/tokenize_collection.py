@@ -11,7 +11,9 @@ from lm_geometry.tables.files import read_table, write_table
 from lm_geometry.tables.token_counts import SCHEMA
 
 
-def tokenize_collection(*, corpus: Path, queries: Path, tokenizer: Path, counts: Path, max_length: int) -> None:
+def tokenize_collection(
+    *, corpus: Path, queries: Path, tokenizer: Path, tokenizer_listing: Path, counts: Path, max_length: int
+) -> None:
     """Write the token counts of ``corpus`` and ``queries`` under ``tokenizer``, a ``tokenizer.json``."""
     loaded = load_tokenizer(tokenizer, max_length=max_length)
     sides = [
@@ -22,7 +24,7 @@ def tokenize_collection(*, corpus: Path, queries: Path, tokenizer: Path, counts:
         counts,
         pa.concat_tables(sides),
         SCHEMA,
-        inputs=[corpus, queries],
+        inputs=[corpus, queries, tokenizer_listing],
         settings={"max_length": max_length},
         origin={"tokenizer_sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest()},
     )

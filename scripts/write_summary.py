@@ -9,7 +9,7 @@ from lm_geometry.figures.style import caption_from_rst
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table, write_text
 
-TABLES = {"retrieval_scores": "scores", "geometry": "geometry"}
+TABLES = {"retrieval_scores": "scores", "geometry": "geometry", "ledger": "ledger"}
 LINKS = {"PNG": ".png", "SVG": ".svg", "PDF": ".pdf", "data (Parquet)": ".parquet", "data (CSV)": ".csv"}
 
 
@@ -21,7 +21,8 @@ def write_summary(*, figures: list[Path], captions: list[Path], tables: list[Pat
     figures, captions : list of Path
         PNG files, and the caption of each in the same order; the other formats and the data lie beside them.
     tables : list of Path
-        The result tables of the studies that were run: retrieval_scores.parquet, geometry.parquet, or one of them.
+        The result tables of the studies that were run, retrieval_scores.parquet, geometry.parquet or one of them, and
+        the ledger of their checkpoints, ledger.parquet.
     summary : Path
         The page, written; it links to the figures by relative paths.
     title : str
@@ -30,7 +31,7 @@ def write_summary(*, figures: list[Path], captions: list[Path], tables: list[Pat
     Raises
     ------
     ValueError
-        If figures and captions differ in number, or a table is none of the two.
+        If figures and captions differ in number, or a table is none of these.
     """
     if len(figures) != len(captions):
         raise ValueError(f"every figure needs its caption: got {len(figures)} figures and {len(captions)} captions")

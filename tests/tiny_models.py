@@ -9,6 +9,16 @@ VOCAB_ROWS = 72
 SENTENCE = "the cat sat on a mat and saw that dog run by it in one two three four five six"
 WORDS = SENTENCE.split()
 
+# Llama's settings, shared by the families that are built like it.
+_ROTARY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 32,
+    "max_position_embeddings": 24,
+}
+
 
 @dataclass(frozen=True)
 class Family:
@@ -200,23 +210,69 @@ FAMILIES = {
         {"encoder": None},
         False,
     ),
+    **{
+        name: Family(
+            config,
+            {**_ROTARY, **settings},
+            "AutoModelForCausalLM",
+            "decoder",
+            16,
+            {"decoder": "norm"},
+            {"decoder": "layers"},
+            True,  # Gemma scales the look-up, which still depends on the token only
+        )
+        for name, config, settings in (
+            ("qwen2", "Qwen2Config", {}),
+            ("qwen3", "Qwen3Config", {"head_dim": 8}),
+            ("gemma2", "Gemma2Config", {"head_dim": 8, "sliding_window": 16}),
+            ("gemma3_text", "Gemma3TextConfig", {"head_dim": 8, "sliding_window": 16}),
+            ("olmo2", "Olmo2Config", {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 0}),
+        )
+    },
 }
 
 
-def build_model(family, *, head=True, seed=0):
-    """Return a model of a family; its weights are random and of ordinary size, norms and biases included."""
+def build_model(family, *, head=True, tied=None, seed=0):
+    """Return a model of a family; its weights are random and of ordinary size, norms and biases included.
+
+    ``tied`` says whether the head shares the embedding table; None leaves it to the family's config.
+    """
     import torch
     import transformers
 
     facts = FAMILIES[family]
-    config = getattr(transformers, facts.config)(vocab_size=VOCAB_ROWS, **facts.settings)
+    settings = facts.settings if tied is None else {**facts.settings, "tie_word_embeddings": tied}
+    config = getattr(transformers, facts.config)(vocab_size=VOCAB_ROWS, **settings)
     torch.manual_seed(seed)
     model = getattr(transformers, facts.head if head else "AutoModel").from_config(config).eval()
+    if head and tied is False:
+        # T5's code ties the head whatever its config says; T5 v1.1 has one of its own.
+        output = model.get_output_embeddings()
+        output.weight = torch.nn.Parameter(output.weight.detach().clone())
     with torch.no_grad():
         for tensor in model.parameters():
             # Fresh norms are ones and zeros, in which a norm left out or applied twice would not show.
             tensor.add_(0.3 * torch.randn(tensor.shape))
     return model
+
+
+def build_text_and_image_model():
+    """Return a Gemma 3 that reads images too: its config.json keeps the text model's sizes in a part of their own."""
+    import torch
+    import transformers
+
+    text = {"vocab_size": VOCAB_ROWS, **FAMILIES["gemma3_text"].settings}
+    image = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.Gemma3Config(
+        text_config=text,
+        vision_config={**image, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=VOCAB_ROWS - 1,
+        boi_token_index=VOCAB_ROWS - 2,
+        eoi_token_index=VOCAB_ROWS - 3,
+    )
+    torch.manual_seed(0)
+    return transformers.AutoModelForImageTextToText.from_config(config).eval()
 
 
 def save_safetensors(model, folder, *, sharded=False):

@@ -51,7 +51,12 @@ def _kind(key: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(f"`{value}`" for value in key["enum"])
     types = [key["type"]] if isinstance(key["type"], str) else key["type"]
     kind = " or ".join(TYPES[name] for name in types)
-    return f"{kind} of {TYPES[key['items']['type']].removeprefix('a ')}s" if "items" in key else kind
+    if "items" not in key:
+        return kind
+    items = key["items"]
+    if "enum" in items:
+        return f"{kind} out of " + ", ".join(f"`{value}`" for value in items["enum"])
+    return f"{kind} of {TYPES[items['type']].removeprefix('a ')}s"
 
 
 def _limits(key: Mapping[str, Any]) -> Iterator[str]:

@@ -65,6 +65,11 @@ class Dynamics:
             return self._path("embedded/dump.xml")
         return corpus["path"] if isinstance(corpus, Mapping) else None
 
+    @property
+    def n_characters(self) -> int:
+        """Characters of all chunks together, 0 without the study."""
+        return self.section["n_chunks"] * self.section["chunk_characters"] if self.section else 0
+
     def corpus_files(self) -> list[str]:
         """Return the corpus' file; none for enwik8 from its public home."""
         return [self.corpus_path] if self.corpus_path else []

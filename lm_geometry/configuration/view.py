@@ -59,6 +59,10 @@ class Study:
         """Return the listings of all runs, in their order."""
         return [self.path(f"models/{run.model}/{run.revision}/listing.parquet") for run in self.runs]
 
+    def model_configs(self) -> list[str]:
+        """Return every run's config.json, in their order."""
+        return [self.path(f"models/{run.model}/{run.revision}/config.json") for run in self.runs]
+
     def embedding_tables(self) -> list[str]:
         """Return the embedding tables of the runs that are scored."""
         return [self.path(f"models/{run.model}/{run.revision}/embedding_table.parquet") for run in self.scaling.runs]
@@ -77,9 +81,10 @@ class Study:
         return [self.path(f"figures/{name}.{ending}") for name in names]
 
     def table_files(self) -> list[str]:
-        """Return the result tables of the studies that are run."""
+        """Return the result tables: of the studies that are run, and the ledger of all revisions."""
         studies = {"retrieval_scores": self.scaling.section, "geometry": self.dynamics.section}
-        return [self.path(f"tables/{name}.parquet") for name, section in studies.items() if section]
+        names = [*(name for name, section in studies.items() if section), "ledger"]
+        return [self.path(f"tables/{name}.parquet") for name in names]
 
     def closing_words(self) -> str:
         """Return what a finished run made and which file to open; nothing if only a part of it was asked for."""

@@ -1,6 +1,7 @@
 """Figures of the representation-dynamics study: geometry of hidden states over layers and over training."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
 from lm_geometry.figures import style
+from lm_geometry.figures.copies import copies_sentence, find_copies
 from lm_geometry.figures.style import Drawing
 from lm_geometry.tables import figure_data, geometry
 from lm_geometry.tables.geometry import OK
@@ -25,6 +27,9 @@ MATCHED = "_type_matched"
 
 FIT_GAP = (0.9, 1.1)
 """Outside this range of d(0.2) / d(0.9) the ratios mix populations and no single dimension describes the layer."""
+
+STEPS_NAMED = 20
+"""Up to so many steps are named in a caption."""
 
 LOOKUP_NOT_DRAWN = "not drawn: rows of a table look-up repeat per token type; see the type-matched statistic"
 
@@ -88,9 +93,15 @@ def layer_profiles(table: pa.Table | pd.DataFrame, *, revisions: Mapping[str, st
 
 @style.styled
 def training_dimension(
-    table: pa.Table | pd.DataFrame, *, model: str, revisions: Sequence[str] | None = None
+    table: pa.Table | pd.DataFrame,
+    *,
+    model: str,
+    revisions: Sequence[str] | None = None,
+    duplicates: pa.Table | None = None,
 ) -> Drawing:
     """Draw the dimension averaged over the layers against the training step, both fits, over each layer's own line.
+
+    A checkpoint that has another's weights breaks every line and is a stroke at the foot of the panel.
 
     The mean is over the layers before the final norm, without layer 0 where that is a table look-up. No interval is
     drawn: that of a mean over layers needs each batch's own mean.
@@ -103,6 +114,8 @@ def training_dimension(
         The model whose checkpoints are drawn.
     revisions : sequence of str, optional
         The checkpoints; by default every revision that has a step.
+    duplicates : pa.Table, optional
+        Rows of ``duplicate_checkpoints``: which checkpoints the table may lack because they were dropped.
 
     Raises
     ------
@@ -110,8 +123,12 @@ def training_dimension(
         If the table lacks a checkpoint, or holds two of the same step or one without a step.
     """
     statistics = [fit + kind for fit in _FITS for kind in _ROW_TITLES]
-    rows = _checkpoints(_select(table, statistics), model, revisions)
+    training = _training(table, statistics, model, revisions, duplicates)
+    if training.rows.empty:
+        return _nothing_to_draw(training, f"Dimension over training, {model}.")
+    rows, copies = training.rows, training.copies
     means = _means_over_layers(rows)
+    steps = sorted({*map(int, rows["step"]), *copies["step"]})
     stacks = sorted(rows["stack"].unique())
     columns = [(stack, kind) for stack in stacks for kind in _ROW_TITLES]
     figure = Figure(figsize=(style.PAGE_WIDTH, 4.6))
@@ -121,12 +138,14 @@ def training_dimension(
         for column, (stack, kind) in enumerate(columns):
             axes = panels[row, column]
             in_panel = (rows["statistic"] == fit + kind) & (rows["stack"] == stack)
-            _draw_layer_lines(axes, rows[in_panel & (rows["mark"] == "line")], norm)
+            _draw_layer_lines(axes, rows[in_panel & (rows["mark"] == "line")], norm, steps)
             mean = means[(means["statistic"] == fit + kind) & (means["stack"] == stack)]
-            axes.plot(mean["step"], mean["value"], color="black", marker="o", linewidth=1.8, zorder=4)
+            size = style.marker_size(len(steps))
+            _draw_over_steps(axes, mean, steps, color="black", marker="o", markersize=size, linewidth=1.8, zorder=4)
             style.draw_gaps(axes, mean.loc[mean["value"].isna(), "step"], color="black")
+            style.draw_left_out(axes, copies["step"])
             axes.set_title(_column_title(stacks, stack, kind, _distinct_sizes(rows[in_panel])))
-            _finish_step_axis(axes, rows["step"])
+            _finish_step_axis(axes, steps)
         panels[row, 0].set_ylabel(f"TwoNN dimension, fit {_FITS[fit]}")
     figure.supxlabel("training step (log scale, 0 apart)", fontsize="medium")
     figure.colorbar(ScalarMappable(norm, _VIRIDIS), ax=panels, label="layer", aspect=35, ticks=_layer_ticks(norm.vmax))
@@ -134,16 +153,24 @@ def training_dimension(
         Line2D([], [], color="black", marker="o", linewidth=1.8, label="mean over layers"),
         Line2D([], [], color=style.GREY, linewidth=0.7, label="one layer"),
         *([style.gap_handle()] if means["value"].isna().any() else []),
+        *([style.left_out_handle()] if len(copies) else []),
     ]
-    style.legend_outside(figure, handles, columns=3)
-    return Drawing(figure, _to_table(pd.concat([rows, means])), _dimension_caption(rows, means, model))
+    style.legend_outside(figure, handles, columns=4)
+    data = _to_table(rows, training.hidden, means, _gaps_at_copies(means, copies))
+    return Drawing(figure, data, _dimension_caption(rows, means, model, copies))
 
 
 @style.styled
 def training_anisotropy(
-    table: pa.Table | pd.DataFrame, *, model: str, revisions: Sequence[str] | None = None
+    table: pa.Table | pd.DataFrame,
+    *,
+    model: str,
+    revisions: Sequence[str] | None = None,
+    duplicates: pa.Table | None = None,
 ) -> Drawing:
     """Draw the anisotropy profile of each checkpoint, coloured by its step; step 0 is the untrained null.
+
+    A checkpoint that has another's weights is not drawn.
 
     Parameters
     ----------
@@ -153,6 +180,8 @@ def training_anisotropy(
         The model whose checkpoints are drawn.
     revisions : sequence of str, optional
         The checkpoints; by default every revision that has a step.
+    duplicates : pa.Table, optional
+        Rows of ``duplicate_checkpoints``: which checkpoints the table may lack because they were dropped.
 
     Raises
     ------
@@ -160,7 +189,10 @@ def training_anisotropy(
         If the table lacks a checkpoint, or holds two of the same step or one without a step.
     """
     statistics = [name + kind for name in (ANISOTROPY, NULL) for kind in _ROW_TITLES]
-    rows = _checkpoints(_select(table, statistics), model, revisions)
+    training = _training(table, statistics, model, revisions, duplicates)
+    if training.rows.empty:
+        return _nothing_to_draw(training, f"Anisotropy over training, {model}.")
+    rows = training.rows
     stacks = sorted(rows["stack"].unique())
     columns = [(stack, kind) for stack in stacks for kind in _ROW_TITLES]
     figure = Figure(figsize=(style.PAGE_WIDTH, 3.4))
@@ -182,7 +214,7 @@ def training_anisotropy(
     null = Line2D([], [], color="black", linestyle="--", marker="o", markersize=2.8, label="step 0, untrained")
     handles = [*([null] if (rows["step"] == 0).any() else []), *_shared_handles(rows)]
     style.legend_outside(figure, handles, columns=5)
-    return Drawing(figure, _to_table(rows), _anisotropy_caption(rows, model))
+    return Drawing(figure, _to_table(rows, training.hidden), _anisotropy_caption(rows, model, training.copies))
 
 
 def profile_revisions(rows: pd.DataFrame) -> dict[str, str]:
@@ -239,14 +271,40 @@ def _rows_of_revisions(rows: pd.DataFrame, revisions: Mapping[str, str]) -> pd.D
     return rows.sort_values(["order", "stack", "statistic", "layer", "after_final_norm"]).reset_index(drop=True)
 
 
-def _checkpoints(rows: pd.DataFrame, model: str, revisions: Sequence[str] | None) -> pd.DataFrame:
-    """Return the rows of a model's checkpoints, in order of step and layer."""
+class _Training(NamedTuple):
+    """The checkpoints of a model: rows to draw, rows of copies as the table has them, and the copies themselves."""
+
+    rows: pd.DataFrame
+    hidden: pd.DataFrame
+    copies: pd.DataFrame
+
+
+def _training(
+    table: pa.Table | pd.DataFrame,
+    statistics: Sequence[str],
+    model: str,
+    revisions: Sequence[str] | None,
+    duplicates: pa.Table | None,
+) -> _Training:
+    frame = style.to_frame(table, geometry.SUMMARY.names)
+    copies = find_copies(frame, duplicates, model=model, revisions=revisions)
+    frame = frame[frame["model"] == model]
+    if frame.empty and len(copies) and set(revisions or ()) <= set(copies["revision"]):
+        return _Training(frame, frame, copies)
+    rows = _checkpoints(_select(table, statistics), model, revisions, set(copies["revision"]))
+    copied = rows["revision"].isin(copies["revision"])
+    reasons = rows["revision"].map(copies.set_index("revision")["status"])
+    return _Training(rows[~copied], rows[copied].assign(mark="not drawn", status=reasons[copied]), copies)
+
+
+def _checkpoints(rows: pd.DataFrame, model: str, revisions: Sequence[str] | None, copies: set[str]) -> pd.DataFrame:
+    """Return the rows of a model's checkpoints, in order of step and layer; the table may lack ``copies``."""
     rows = rows[rows["model"] == model]
     have = list(dict.fromkeys(rows["revision"]))
     stepped = set(rows.loc[rows["step"].notna(), "revision"])
     chosen = [name for name in have if name in stepped] if revisions is None else list(revisions)
-    missing = [name for name in chosen if name not in stepped]
-    if missing or not chosen:
+    missing = [name for name in chosen if name not in stepped | copies]
+    if missing or not (chosen or copies):
         raise ValueError(
             f"model '{model}': no geometry with a training step for the revisions {missing or 'of this model'}; the "
             f"table has {have}, of which {sorted(stepped)} have a step (key step_pattern)"
@@ -267,6 +325,13 @@ def _means_over_layers(rows: pd.DataFrame) -> pd.DataFrame:
     """
     drawn = rows[(rows["mark"] == "line") & ~rows["context_free"]]
     return pd.DataFrame([_mean_row(group) for _, group in drawn.groupby(["statistic", "stack", "step"])])
+
+
+def _gaps_at_copies(means: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
+    """Return the means that copies would have been, without a value: where the lines break."""
+    lines = means.drop_duplicates(["statistic", "stack"]).drop(columns=["revision", "step", "status"])
+    gaps = lines.merge(copies[["revision", "step", "status"]], how="cross")
+    return gaps.assign(value=np.nan, n_batches=0, n_vectors=0, n_distinct=0)
 
 
 def _mean_row(group: pd.DataFrame) -> dict:
@@ -327,11 +392,27 @@ def _draw_layers(axes: Axes, rows: pd.DataFrame, *, x: str, color: object, lines
     style.draw_gaps(axes, gaps[x], color=color)
 
 
-def _draw_layer_lines(axes: Axes, rows: pd.DataFrame, norm: Normalize) -> None:
+def _draw_layer_lines(axes: Axes, rows: pd.DataFrame, norm: Normalize, steps: Sequence[int]) -> None:
+    look = {"marker": ".", "markersize": style.marker_size(len(steps)) / 2, "linewidth": 0.7, "alpha": 0.8}
     for layer, line in rows.groupby("layer"):
-        axes.plot(
-            line["step"], line["value"], color=_VIRIDIS(norm(layer)), marker=".", markersize=2, linewidth=0.7, alpha=0.8
-        )
+        _draw_over_steps(axes, line, steps, color=_VIRIDIS(norm(layer)), **look)
+
+
+def _draw_over_steps(axes: Axes, line: pd.DataFrame, steps: Sequence[int], **look: Any) -> None:
+    """Draw one value per step, broken where ``steps`` holds one that the line has no row of."""
+    values = pd.Series(line["value"].to_numpy(), index=line["step"].astype(int))
+    axes.plot(steps, values.reindex(steps), **look)
+
+
+def _nothing_to_draw(training: _Training, title: str) -> Drawing:
+    """Return a panel that says why it is empty: every checkpoint has another one's weights."""
+    figure = Figure(figsize=(style.PAGE_WIDTH, 1.2))
+    axes = figure.subplots()
+    axes.set_axis_off()
+    why = f"Nothing to draw: every checkpoint asked for ({len(training.copies)}) holds another one's weights."
+    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+    data = _to_table(training.hidden) if len(training.hidden) else figure_data.LAYERS.empty_table()
+    return Drawing(figure, data, f"{title}\n\nNothing to draw. {copies_sentence(training.copies, 0)}")
 
 
 def _panel_title(shown: pd.DataFrame, statistic: str, kind: str) -> str:
@@ -416,14 +497,13 @@ def _shared_handles(rows: pd.DataFrame) -> list[Line2D | Patch]:
     return handles
 
 
-def _finish_step_axis(axes: Axes, steps: pd.Series) -> None:
-    """Put steps on a log scale on which step 0 stands one doubling before the first one."""
-    found = sorted(set(map(int, steps)))
+def _finish_step_axis(axes: Axes, found: Sequence[int]) -> None:
+    """Put steps, ascending, on a log scale on which step 0 stands one doubling before the first one."""
     least = min((step for step in found if step > 0), default=1)
     axes.set_xscale("symlog", linthresh=least, linscale=0.5)
     places = axes.transScale.transform([(step, 0) for step in found])[:, 0]
     span = (places[-1] - places[0]) or 1.0
-    labelled = style.spaced_ticks(list((places - places[0]) / span), least=0.085)
+    labelled = style.spaced_ticks(list((places - places[0]) / span), least=0.09)
     axes.set_xticks([found[index] for index in labelled], [style.step_name(found[index]) for index in labelled])
     axes.xaxis.set_minor_locator(NullLocator())
 
@@ -443,7 +523,8 @@ def _step_colorbar(figure: Figure, panels: Sequence[Axes], steps: pd.Series, nor
     bar.ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _to_table(rows: pd.DataFrame) -> pa.Table:
+def _to_table(*frames: pd.DataFrame) -> pa.Table:
+    rows = pd.concat([frame for frame in frames if len(frame)])
     rows = rows.assign(layer=rows["layer"].astype("Int64"), step=rows["step"].astype("Int64"))
     return style.to_table(rows, figure_data.LAYERS)
 
@@ -469,11 +550,13 @@ def _profiles_caption(rows: pd.DataFrame) -> str:
     return f"{title}\n\n{' '.join(filter(None, parts))}"
 
 
-def _dimension_caption(rows: pd.DataFrame, means: pd.DataFrame, model: str) -> str:
+def _dimension_caption(rows: pd.DataFrame, means: pd.DataFrame, model: str, copies: pd.DataFrame) -> str:
     parts = [
         f"TwoNN dimension of the hidden states of {model} at {rows['revision'].nunique()} checkpoints, fitted to the "
         "lowest 0.9 of the distance ratios (above) and to the lowest 0.2 (below), of all tokens and of one random "
         "occurrence per token type.",
+        copies_sentence(copies, rows["revision"].nunique()),
+        "Every line breaks there; strokes at the foot mark these steps." if len(copies) else "",
         _about_batches(rows),
         "Thick: the mean over the layers before the final norm; thin: each layer. The thin lines show the spread over "
         "layers, not an interval of the mean: none is claimed.",
@@ -485,11 +568,11 @@ def _dimension_caption(rows: pd.DataFrame, means: pd.DataFrame, model: str) -> s
     return f"Dimension over training, {model}.\n\n{' '.join(filter(None, parts))}"
 
 
-def _anisotropy_caption(rows: pd.DataFrame, model: str) -> str:
+def _anisotropy_caption(rows: pd.DataFrame, model: str, copies: pd.DataFrame) -> str:
     parts = [
-        f"Anisotropy of the centred hidden states of {model}, layer by layer, at the steps "
-        f"{style.listing(sorted(set(map(int, rows['step']))))}; left of all tokens, right of one random occurrence per "
-        "token type.",
+        f"Anisotropy of the centred hidden states of {model}, layer by layer, at {_named_steps(rows['step'])}; left of "
+        "all tokens, right of one random occurrence per token type.",
+        copies_sentence(copies, rows["revision"].nunique()),
         _about_batches(rows),
         "Bands: 95 % t intervals over batches.",
         "Dashed black: step 0, the untrained model, is the null." if (rows["step"] == 0).any() else "",
@@ -499,6 +582,14 @@ def _anisotropy_caption(rows: pd.DataFrame, model: str) -> str:
         _about_gaps(rows),
     ]
     return f"Anisotropy over training, {model}.\n\n{' '.join(filter(None, parts))}"
+
+
+def _named_steps(steps: pd.Series) -> str:
+    """Return the steps one by one, or how many there are from which to which."""
+    found = sorted(set(map(int, steps)))
+    if len(found) <= STEPS_NAMED:
+        return f"the steps {style.listing(found)}"
+    return f"{len(found)} steps from {style.step_name(found[0])} to {style.step_name(found[-1])}"
 
 
 def _sizes(rows: pd.DataFrame, column: str = "n_vectors") -> str:

@@ -11,6 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lm_geometry.figures import style
+from lm_geometry.figures.published_points import (
+    PUBLISHED,
+    draw_published,
+    published_handle,
+    published_rows,
+    published_sentences,
+)
 from lm_geometry.figures.style import Drawing
 from lm_geometry.statistics import t_interval
 from lm_geometry.tables import figure_data, retrieval_scores
@@ -26,6 +33,7 @@ BAND_SEEDS = 3
 
 _NAMES = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "recall": "recall", "precision": "precision"}
 _ORDER = {"as_is": 0, "random": 1, "crop": 2, "pad": 3}
+_WIDTH = ["label", "embedding_dim"]
 _MEANINGS = {
     "as_is": "the trained table",
     "random": "a random table of the same shape",
@@ -35,7 +43,14 @@ _MEANINGS = {
 
 
 @style.styled
-def suite_scaling(scores: pa.Table | pd.DataFrame, *, suite: str, metric: str = "ndcg_at_10") -> Drawing:
+def suite_scaling(
+    scores: pa.Table | pd.DataFrame,
+    *,
+    suite: str,
+    metric: str = "ndcg_at_10",
+    left_out: Sequence[str] = (),
+    published: pd.DataFrame | None = None,
+) -> Drawing:
     """Draw a suite's variants over its models, which stand in order of width, then name.
 
     Models of equal width are points of their own. A variant with a seed shows every seed as a point, their mean as a
@@ -49,6 +64,10 @@ def suite_scaling(scores: pa.Table | pd.DataFrame, *, suite: str, metric: str = 
         The suite to draw.
     metric : str
         Metric of the first panel; nDCG@10 and MAP@100 are always drawn.
+    left_out : sequence of str
+        Models that the config names and that were not run.
+    published : DataFrame, optional
+        The published scores of those models (``Published.points``), drawn as hollow points.
 
     Raises
     ------
@@ -63,17 +82,21 @@ def suite_scaling(scores: pa.Table | pd.DataFrame, *, suite: str, metric: str = 
         raise ValueError(f"suite '{suite}': no scores of {style.listing(metrics)} to draw; the table has {known}")
     _check_one_setting(rows)
     rows["label"] = _model_labels(rows)
-    models = _in_order_of_width(rows)
-    rows["x"] = rows["label"].map({name: float(place) for place, name in enumerate(models.index)})
+    hollow = published_rows(published, rows, metrics)
+    models = _in_order_of_width(pd.concat([frame[_WIDTH] for frame in (rows, hollow) if len(frame)]))
+    for frame in (rows, hollow):
+        frame["x"] = frame["label"].map({name: float(place) for place, name in enumerate(models.index)})
     points = _with_means(rows, by=["metric", "variant", "x"])
     variants = sorted(points["variant"].unique(), key=_variant_key)
     figure = Figure(figsize=(style.PAGE_WIDTH, 1.1 + 1.9 * len(metrics)))
     panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, metrics, strict=True):
         for number, variant in enumerate(variants):
+            look = {"color": _color(number), "marker": _marker(number)}
             shown = points[(points["metric"] == name) & (points["variant"] == variant)]
-            _draw_series(axes, shown, color=_color(number), marker=_marker(number), beside=0.012 * len(models))
-        _finish_score_axis(axes, points[points["metric"] == name], name)
+            _draw_series(axes, shown, **look, beside=0.012 * len(models))
+            draw_published(axes, hollow[(hollow["metric"] == name) & (hollow["variant"] == variant)], **look)
+        _finish_score_axis(axes, points[points["metric"] == name], name, hollow)
     panels[-1].set_xticks(
         range(len(models)),
         [f"{name}\n{width}" for name, width in models.items()],
@@ -83,12 +106,20 @@ def suite_scaling(scores: pa.Table | pd.DataFrame, *, suite: str, metric: str = 
     )
     panels[-1].set_xlim(-0.4, len(models) - 0.6)
     panels[-1].set_xlabel("model, columns of its table")
-    style.legend_outside(figure, _variant_handles(points, variants), columns=8)
-    return Drawing(figure, _to_table(points), _suite_caption(rows, points, suite, variants, metrics))
+    handles = [*_variant_handles(points, variants), *_published_handles(hollow)]
+    style.legend_outside(figure, handles, columns=8)
+    caption = _suite_caption(rows, points, suite, variants, metrics, published_sentences(left_out, hollow, rows))
+    return Drawing(figure, _to_table(points, hollow), caption)
 
 
 @style.styled
-def all_suites(scores: pa.Table | pd.DataFrame, *, metric: str = "ndcg_at_10") -> Drawing:
+def all_suites(
+    scores: pa.Table | pd.DataFrame,
+    *,
+    metric: str = "ndcg_at_10",
+    left_out: Sequence[str] = (),
+    published: pd.DataFrame | None = None,
+) -> Drawing:
     """Draw the trained tables of all suites over log width, and random tables of each tokenizer in grey.
 
     Models of one suite that share a width are points of their own, with their names.
@@ -99,6 +130,10 @@ def all_suites(scores: pa.Table | pd.DataFrame, *, metric: str = "ndcg_at_10") -
         Rows of ``retrieval_scores``; ``as_is`` and, where there are some, ``random_tokenizer`` are drawn.
     metric : str
         Metric of the first panel; nDCG@10 and MAP@100 are always drawn.
+    left_out : sequence of str
+        Models that the config names and that were not run.
+    published : DataFrame, optional
+        The published scores of those models (``Published.points``), drawn as hollow points.
 
     Raises
     ------
@@ -115,7 +150,9 @@ def all_suites(scores: pa.Table | pd.DataFrame, *, metric: str = "ndcg_at_10") -
     rows["x"] = rows["embedding_dim"].astype(float)
     points = _with_means(rows, by=["metric", "variant", "suite", "label", "tokenizer", "vocab_rows", "x"])
     points = points[(points["variant"] == "as_is") | (points["mark"] == "mean")]
-    suites = sorted(points["suite"].dropna().unique(), key=style.natural_key)
+    hollow = published_rows(published, rows, metrics)
+    hollow["x"] = hollow["embedding_dim"].astype(float)
+    suites = sorted({*points["suite"].dropna(), *hollow["suite"]}, key=style.natural_key)
     figure = Figure(figsize=(style.PAGE_WIDTH, 3.3))
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, name in zip(panels, metrics, strict=True):
@@ -124,9 +161,12 @@ def all_suites(scores: pa.Table | pd.DataFrame, *, metric: str = "ndcg_at_10") -
             line = line.sort_values("x")
             axes.plot(line["x"], line["y"], color="#b5b5b5", linewidth=0.9, zorder=1)
         for number, suite in enumerate(suites):
-            _draw_suite(axes, shown[shown["suite"] == suite], color=_color(number), marker=_marker(number))
-        _finish_score_axis(axes, shown, name)
-        _finish_width_axis(axes, shown["x"])
+            look = {"color": _color(number), "marker": _marker(number)}
+            _draw_suite(axes, shown[shown["suite"] == suite], **look)
+            of_suite = hollow[(hollow["metric"] == name) & (hollow["suite"] == suite)]
+            draw_published(axes, of_suite, **look, named=True)
+        _finish_score_axis(axes, shown, name, hollow)
+        _finish_width_axis(axes, pd.Series([*shown["x"], *hollow["x"]]))
     handles = [
         Line2D([], [], color=_color(number), marker=_marker(number), label=suite) for number, suite in enumerate(suites)
     ]
@@ -134,8 +174,9 @@ def all_suites(scores: pa.Table | pd.DataFrame, *, metric: str = "ndcg_at_10") -
         handles.append(Line2D([], [], color="#b5b5b5", linewidth=0.9, label="random tables, one line per tokenizer"))
     if (points["status"] != OK).any():
         handles.append(style.gap_handle())
-    style.legend_outside(figure, handles, columns=7)
-    return Drawing(figure, _to_table(points), _all_suites_caption(selected, points, metrics))
+    style.legend_outside(figure, [*handles, *_published_handles(hollow)], columns=7)
+    said = published_sentences(left_out, hollow, rows)
+    return Drawing(figure, _to_table(points, hollow), _all_suites_caption(selected, points, metrics, said))
 
 
 @style.styled
@@ -308,10 +349,11 @@ def _draw_suite(axes: Axes, points: pd.DataFrame, *, color: str, marker: str) ->
             style.label_point(axes, point.x, point.y, point.label, above=point.y >= middle)
 
 
-def _finish_score_axis(axes: Axes, points: pd.DataFrame, metric: str) -> None:
+def _finish_score_axis(axes: Axes, points: pd.DataFrame, metric: str, hollow: pd.DataFrame | None = None) -> None:
     """Label the score and fit the axis to the points: with two or three seeds a t interval would dwarf them."""
     axes.set_ylabel(f"{metric_name(metric)} (percent)")
-    limits = style.limits_of(points["y"])
+    beside = [] if hollow is None else hollow.loc[(hollow["metric"] == metric) & (hollow["mark"] == PUBLISHED), "y"]
+    limits = style.limits_of([*points["y"], *beside])
     if limits:
         axes.set_ylim(limits)
 
@@ -342,12 +384,22 @@ def _variant_handles(points: pd.DataFrame, variants: Sequence[str]) -> list[Line
     return handles
 
 
-def _to_table(points: pd.DataFrame) -> pa.Table:
-    return style.to_table(points, figure_data.SCORES)
+def _published_handles(hollow: pd.DataFrame) -> list[Line2D]:
+    return [published_handle()] if (hollow["mark"] == PUBLISHED).any() else []
+
+
+def _to_table(points: pd.DataFrame, hollow: pd.DataFrame | None = None) -> pa.Table:
+    frames = [frame[figure_data.SCORES.names] for frame in (points, hollow) if frame is not None and len(frame)]
+    return style.to_table(pd.concat(frames), figure_data.SCORES)
 
 
 def _suite_caption(
-    rows: pd.DataFrame, points: pd.DataFrame, suite: str, variants: Sequence[str], metrics: Sequence[str]
+    rows: pd.DataFrame,
+    points: pd.DataFrame,
+    suite: str,
+    variants: Sequence[str],
+    metrics: Sequence[str],
+    about_published: str,
 ) -> str:
     values = points[points["mark"] != "seed"]
     parts = [
@@ -355,13 +407,16 @@ def _suite_caption(
         "Models stand in order of the columns of their table; models of equal width are points of their own.",
         f"Variants: {'; '.join(map(_variant_meaning, variants))}.",
         _about_seeds(points),
+        about_published,
         below_random_sentence(rows, metrics),
         _about_gaps(values, "model"),
     ]
     return f"Embedding scaling of the suite {suite}.\n\n{' '.join(filter(None, parts))}"
 
 
-def _all_suites_caption(selected: pd.DataFrame, points: pd.DataFrame, metrics: Sequence[str]) -> str:
+def _all_suites_caption(
+    selected: pd.DataFrame, points: pd.DataFrame, metrics: Sequence[str], about_published: str
+) -> str:
     trained, random = (points[points["variant"] == name] for name in ("as_is", RANDOM_TOKENIZER))
     parts = [
         _what_was_scored(points, metrics),
@@ -370,6 +425,7 @@ def _all_suites_caption(selected: pd.DataFrame, points: pd.DataFrame, metrics: S
         f"Grey: random tables, a line per tokenizer, mean over {style.span(random['n_seeds'])} seeds each."
         if len(random)
         else "",
+        about_published,
         below_random_sentence(selected, metrics),
         _about_gaps(trained, "model"),
         _about_gaps(random, "tokenizer"),

@@ -60,6 +60,9 @@ _METADATA = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"Creation
 
 BAND_ALPHA = 0.15
 GAP = "no value"
+POINTS_APART = 40
+LEFT_OUT = "left out: another checkpoint's weights"
+_STROKE = {"color": COLORS[1], "marker": "|", "linestyle": "", "markersize": 5, "markeredgewidth": 0.9}
 
 
 class Drawing(NamedTuple):
@@ -203,6 +206,23 @@ def gap_handle() -> Line2D:
     return Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label=GAP)
 
 
+def draw_left_out(axes: Axes, places: Iterable[float]) -> None:
+    """Mark what was left out with strokes at the foot of the panel; many of them make a bar."""
+    places = list(places)
+    foot = axes.get_xaxis_transform()
+    axes.plot(places, [0.03] * len(places), **_STROKE, transform=foot, label=LEFT_OUT)
+
+
+def left_out_handle() -> Line2D:
+    """Return the legend's entry for what was left out."""
+    return Line2D([], [], **_STROKE, label=LEFT_OUT)
+
+
+def marker_size(count: int) -> float:
+    """Return the size of the markers of a line of ``count`` points: many large ones would hide it."""
+    return 4.0 if count <= POINTS_APART else 2.0
+
+
 def limits_of(values: Iterable[float], *, margin: float = 0.08) -> tuple[float, float] | None:
     """Return axis limits that hold all finite values, with a margin; None where there are none."""
     finite = [value for value in values if value is not None and math.isfinite(value)]
@@ -214,9 +234,23 @@ def limits_of(values: Iterable[float], *, margin: float = 0.08) -> tuple[float, 
 
 
 def legend_outside(figure: Figure, handles: Sequence[Artist], *, columns: int) -> None:
-    """Put one legend for all panels beside the axes, where it can hide nothing; its rows are about equally long."""
-    rows = math.ceil(len(handles) / columns)
+    """Put one legend for all panels beside the axes, where it can hide nothing.
+
+    Its rows are about equally long, of at most so many columns as fit the page.
+    """
+    labels = [str(handle.get_label()) for handle in handles]
+    fitting = next((count for count in range(columns, 1, -1) if _legend_width(labels, count) <= PAGE_WIDTH), 1)
+    rows = math.ceil(len(handles) / fitting)
     figure.legend(handles=handles, loc="outside upper center", ncols=math.ceil(len(handles) / rows))
+
+
+def _legend_width(labels: Sequence[str], columns: int) -> float:
+    """Return about how wide a legend is, in inches: columns are filled one after the other."""
+    rows = math.ceil(len(labels) / columns)
+    widest = [max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows)]
+    em = _STYLE["legend.fontsize"] / 72
+    # A letter of the font is about 0.57 em wide; beside the text stand the handle and the gaps around it.
+    return em * sum(0.57 * letters + _STYLE["legend.handlelength"] + 2.8 for letters in widest)
 
 
 def step_name(step: int) -> str:

@@ -10,14 +10,24 @@ SCORES = pa.schema(
             "model", pa.string(), "the user's name of the model; null for random tokenizer baselines", nullable=True
         ),
         column("suite", pa.string(), "suite of the model; null for random tokenizer baselines", nullable=True),
-        column("revision", pa.string(), "revision of the model; null for random tokenizer baselines", nullable=True),
+        column(
+            "revision",
+            pa.string(),
+            "revision of the model; null for random tokenizer baselines and published scores",
+            nullable=True,
+        ),
         column("tokenizer", pa.string(), "source of the tokenizer"),
         column("vocab_rows", pa.int32(), "rows of the embedding table", unit="rows"),
         column("embedding_dim", pa.int32(), "columns of the embedding table", unit="columns"),
         column("variant", pa.string(), "as_is, random, crop_<k>, pad_<n> or random_tokenizer"),
         column("seed", pa.int64(), "seed of the random table; null for a mean, or where none is used", nullable=True),
         column("metric", pa.string(), "the panel: ndcg_at_10, map_at_100"),
-        column("mark", pa.string(), "'value' and 'mean' are joined by lines, 'seed' is a point of its own"),
+        column(
+            "mark",
+            pa.string(),
+            "'value' and 'mean' are joined by lines, 'seed' is a point of its own; 'published' is a hollow point of a "
+            "model that was not run, 'not drawn' a published score that its study's recipe does not give",
+        ),
         column("x", pa.float64(), "place on the axis: number of the model from 0, or columns of its table"),
         column("y", pa.float64(), "the score; null = a gap, status says why", unit="percent", nullable=True),
         column("ci_low", pa.float64(), "lower end of the 95 % t interval over seeds", unit="percent", nullable=True),
@@ -26,7 +36,7 @@ SCORES = pa.schema(
         column("table_precision", pa.string(), "bfloat16 or float32: what the table was rounded to before pooling"),
         column("collection", pa.string(), "MTEB task name, or the folder's last component"),
         column("n_queries", pa.int32(), "judged queries that the score is a mean over", unit="queries"),
-        column("status", pa.string(), "'ok', or why there is no value"),
+        column("status", pa.string(), "'ok', or why there is no value or why it is not drawn"),
     ]
 )
 
@@ -48,7 +58,7 @@ LAYERS = pa.schema(
         column("value", pa.float64(), "mean over batches; null = a gap, status says why", nullable=True),
         column("ci_low", pa.float64(), "lower end of the 95 % t interval over batches", nullable=True),
         column("ci_high", pa.float64(), "upper end of the 95 % t interval over batches", nullable=True),
-        column("n_batches", pa.int32(), "batches that the value is a mean over", unit="batches"),
+        column("n_batches", pa.int32(), "batches that the value is a mean over; 0 for none", unit="batches"),
         column("n_vectors", pa.int32(), "rows per batch", unit="vectors"),
         column("n_distinct", pa.int32(), "rows left after equal ones are merged; least of the batches", unit="vectors"),
         column("status", pa.string(), "'ok', or why there is no value or why it is not drawn"),

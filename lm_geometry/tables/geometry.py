@@ -31,5 +31,12 @@ SUMMARY = pa.schema(
         column("n_batches", pa.int32(), "batches that the mean is over", unit="batches"),
         column("batch_size", pa.int32(), "vectors asked for per batch", unit="vectors"),
         *COUNTS,
+        column(
+            "duplicate_of",
+            pa.string(),
+            "revisions whose weights, or a file of them, this one carries, separated by ', '; null for a revision that "
+            "is no copy",
+            nullable=True,
+        ),
     ]
 )

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from lm_geometry.code_digest import code_digest
+from lm_geometry.code_digest import code_digest, rule_digest
 
 
 @pytest.fixture
@@ -62,3 +62,13 @@ def test_relative_import_is_refused(project):
     (project / "lm_geometry" / "near.py").write_text("from .rooms import far\n")
     with pytest.raises(ValueError, match=r"near\.py:1: relative import"):
         digest(project)
+
+
+def test_data_that_a_rule_reads_is_part_of_its_digest(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "judge.py").write_text("x = 1\n")
+    (tmp_path / "facts.csv").write_text("a\n1\n")
+    without = rule_digest("judge", tmp_path)
+    before = rule_digest("judge", tmp_path, data=["facts.csv"])
+    (tmp_path / "facts.csv").write_text("a\n2\n")
+    assert len({without, before, rule_digest("judge", tmp_path, data=["facts.csv"])}) == 3

@@ -115,7 +115,7 @@ BAD = [
     ("models/mine/revison", "main", "models.mine.revison: 'main': unknown key; did you mean 'revision'?"),
     ("batch_size", 64, "batch_size: 64: unknown key; it belongs to representation_dynamics"),
     ("models/mine/zzz", 1, "models.mine.zzz: 1: unknown key; use source, suite, tokenizer, revision, "
-     "embedding_tensor, reference, optional or trust_remote_code"),
+     "embedding_tensor, weight_files, reference, optional or trust_remote_code"),
     (f"{DYNAMICS}/training/steps/steps", [1], f"{DYNAMICS}.training.steps.steps: [1]: unknown key; use revisions"),
     (f"{SCALING}/collection", ABSENT, f"{SCALING}.collection: not given: add it, such as SCIDOCS"),
     (f"{DYNAMICS}/corpus", ABSENT, f"{DYNAMICS}.corpus: not given: add it, such as enwik8"),

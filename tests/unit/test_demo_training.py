@@ -352,6 +352,7 @@ def test_a_model_that_is_not_what_was_written_is_refused(trained, tmp_path):
     folder = tmp_path / model
     shutil.copytree(trained / model, folder)
     arguments = {"files": [], "source": str(folder), "revision": "step2", "origins": [trained / f"{model}.parquet"]}
+    arguments |= {"config": tmp_path / "config.json", "cache_dir": "unused"}
     resolve_model(listing=tmp_path / "listing.parquet", **arguments)
     (folder / "step2" / "config.json").write_text("{}")
     (folder / "step2" / "more.txt").write_text("")

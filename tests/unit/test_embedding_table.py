@@ -1,224 +1,151 @@
-"""The embedding table of every family, bit for bit, and every way in which a table can be wrong."""
-
-import json
-import subprocess
-import sys
+"""The table's Parquet form: values, row groups, sizes, memory, and what it refuses."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-import torch
-from safetensors.torch import save_file
-from tiny_models import FAMILIES, VOCAB_ROWS, WORDS, build_model, save_bin, save_safetensors, save_tokenizer
+from peak_memory import peak_bytes
 
 from lm_geometry import provenance
-from lm_geometry.checkpoints.source import open_revision, parse_source
-from lm_geometry.checkpoints.weights import Weights
+from lm_geometry.embeddings import blocks as table_blocks
+from lm_geometry.embeddings.blocks import block_rows, checked_blocks
+from lm_geometry.embeddings.precision import round_to_bfloat16
 from lm_geometry.embeddings.table import (
-    check_table,
-    find_embedding,
-    is_embedding_name,
+    embedding_blocks,
+    embedding_shape,
     read_embedding_table,
-    token_texts,
     write_embedding_table,
 )
-from lm_geometry.tables.files import file_sha256, read_table
-from scripts.extract_embedding_table import extract_embedding_table
-from scripts.resolve_model import resolve_model
+from lm_geometry.tables import pooled
+from lm_geometry.tables.files import read_table, write_table
 
 
-def weights_of(folder):
-    revision = open_revision(parse_source(str(folder)), "main")
-    return Weights(revision, revision.listing())
+def in_blocks(table, rows):
+    return (table[start : start + rows] for start in range(0, len(table), rows))
 
 
-def weights_with(folder, tensors):
-    (folder / "config.json").write_text("{}")
-    save_file(tensors, folder / "model.safetensors")
-    return weights_of(folder)
+def normal(rows, width):
+    return np.random.default_rng(0).normal(scale=0.02, size=(rows, width)).astype(np.float32)
 
 
-def extract(folder, tokenizer, out):
-    arguments = {"source": str(folder), "revision": "main"}
-    resolve_model(files=[], listing=out / "listing.parquet", **arguments)
-    extract_embedding_table(
-        listing=out / "listing.parquet",
-        tokenizer=tokenizer,
-        table=out / "table.parquet",
-        cache_dir="unused",
-        **arguments,
+@pytest.mark.parametrize("rows", [1, 7, 50])
+def test_what_is_written_comes_back(tmp_path, rows):
+    table = normal(50, 12)
+    tokens = [f"t{row}" for row in range(45)] + [None] * 5
+    path = tmp_path / "table.parquet"
+    write_embedding_table(path, in_blocks(table, rows), table.shape, tokens, settings={"tensor": "wte.weight"})
+    assert embedding_shape(path) == (50, 12)
+    np.testing.assert_array_equal(np.concatenate(list(embedding_blocks(path))), table)
+    found = read_embedding_table(path)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, table)
+    columns = read_table(path)
+    assert columns["token_id"].to_pylist() == list(range(50))
+    assert columns["token"].to_pylist() == tokens
+    assert columns["in_tokenizer"].to_pylist() == [True] * 45 + [False] * 5
+    assert provenance.read(path)["settings"] == {"tensor": "wte.weight"}
+
+
+def test_a_row_group_holds_a_bounded_number_of_bytes(tmp_path):
+    table = normal(2500, 4096)
+    path = tmp_path / "table.parquet"
+    write_embedding_table(path, [table], table.shape, [None] * 2500)
+    facts = pq.read_metadata(path)
+    sizes = [facts.row_group(group).num_rows * 4 * 4096 for group in range(facts.num_row_groups)]
+    assert sum(sizes) == table.nbytes
+    assert max(sizes) <= 16_000_000 < max(sizes) + 4 * 4096
+    np.testing.assert_array_equal(read_embedding_table(path), table)
+
+
+def test_a_row_wider_than_a_block_is_a_block():
+    assert block_rows(5_000_000) == 1
+    assert block_rows(14_336) == 279
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        # Of four bytes, two are zero, one is sign and exponent; the fourth is all that cannot be packed.
+        (round_to_bfloat16(normal(2048, 1024)), 0.36),
+        # 13 of the 23 bits of the significand are zero.
+        (normal(2048, 1024).astype(np.float16).astype(np.float32), 0.46),
+    ],
+    ids=["bfloat16", "float16"],
+)
+def test_values_of_half_precision_take_less_than_half_the_bytes(tmp_path, values, share):
+    write_embedding_table(tmp_path / "table.parquet", [values], values.shape, [None] * len(values))
+    assert (tmp_path / "table.parquet").stat().st_size < share * values.nbytes
+
+
+def test_a_large_table_passes_in_little_memory(tmp_path):
+    # 600 MB to write and read, with what arrow holds beside one row group of 16 MB.
+    start = "import sys; from pathlib import Path; import numpy as np\nfrom lm_geometry.embeddings import table\n"
+    code = (
+        "path = Path(sys.argv[1])\n"
+        "blocks = (np.full((1000, 10_000), row, np.float32) for row in range(15))\n"
+        "table.write_embedding_table(path, blocks, (15_000, 10_000), [None] * 15_000)\n"
+        "assert [block[0, 0] for block in table.embedding_blocks(path) if len(block) == 200] == list(range(15))\n"
     )
-    return out / "table.parquet"
-
-
-@pytest.mark.parametrize(
-    ("save", "sharded"), [(save_safetensors, False), (save_safetensors, True), (save_bin, False), (save_bin, True)]
-)
-@pytest.mark.parametrize("head", [True, False])
-@pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_the_table_is_the_models_own(tmp_path, family, head, save, sharded):
-    model = build_model(family, head=head)
-    _, table = find_embedding(weights_of(save(model, tmp_path, sharded=sharded)))
-    np.testing.assert_array_equal(table, model.get_input_embeddings().weight.detach().numpy())
-    assert table.shape == (VOCAB_ROWS, FAMILIES[family].embedding_width)
-    check_table(table, json.loads((tmp_path / "config.json").read_text()))
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("gpt_neox.embed_in.weight", True),
-        ("model.decoder.embed_tokens.weight", True),
-        ("transformer.wte.weight", True),
-        ("wte.weight", True),
-        ("bert.embeddings.word_embeddings.weight", True),
-        ("shared.weight", True),
-        ("word_embeddings_layernorm.weight", False),
-        ("word_embeddings.bias", False),
-        ("bert.embeddings.position_embeddings.weight", False),
-        ("bert.embeddings.token_type_embeddings.weight", False),
-        ("bert.embeddings.LayerNorm.weight", False),
-        ("decoder.embed_positions.weight", False),
-        ("embed_out.weight", False),
-        ("mlp.not_shared.weight", False),
-    ],
-)
-def test_names(name, expected):
-    assert is_embedding_name(name) is expected
-
-
-def test_equal_copies_are_one_table_and_others_are_listed(tmp_path):
-    table = torch.arange(12.0).reshape(4, 3)
-    tensors = {"shared.weight": table, "encoder.embed_tokens.weight": table.clone()}
-    (tmp_path / "equal").mkdir()
-    name, found = find_embedding(weights_with(tmp_path / "equal", tensors))
-    assert name == "shared.weight"
-    np.testing.assert_array_equal(found, table.numpy())
-    for case, other in {"values": table + 1, "shape": table[:2].clone()}.items():
-        (tmp_path / case).mkdir()
-        weights = weights_with(tmp_path / case, {**tensors, "decoder.embed_tokens.weight": other})
-        with pytest.raises(ValueError, match=r"differ in shape or values: decoder\.embed_tokens\.weight \dx3, encoder"):
-            find_embedding(weights)
-
-
-def test_without_a_candidate_the_matrices_are_listed(tmp_path):
-    tensors = {"lookup.weight": torch.zeros(4, 3), "norm.weight": torch.zeros(3), "x.wte.weight": torch.zeros(3)}
-    with pytest.raises(ValueError, match=r"no token-embedding tensor: .*; there are lookup\.weight 4x3$"):
-        find_embedding(weights_with(tmp_path, tensors))
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"vocab_size": 5}, "has 4 rows, but config.json says vocab_size 5"),
-        ({"hidden_size": 8}, "has 3 columns, but config.json says hidden_size 8"),
-        ({"hidden_size": 3, "word_embed_proj_dim": 2}, "has 3 columns, but config.json says word_embed_proj_dim 2"),
-        ({"hidden_size": 3, "embedding_size": 2}, "has 3 columns, but config.json says embedding_size 2"),
-        ({"d_model": 2}, "says d_model 2"),
-        ({"n_embd": 2}, "says n_embd 2"),
-    ],
-)
-def test_a_table_that_does_not_fit_its_config(config, message):
-    with pytest.raises(ValueError, match=message):
-        check_table(np.zeros((4, 3), dtype=np.float32), config)
-
-
-def test_a_table_that_fits_its_config():
-    table = np.zeros((4, 3), dtype=np.float32)
-    for config in ({}, {"vocab_size": 4, "hidden_size": 3}, {"hidden_size": 9, "embedding_size": 3}):
-        check_table(table, config)
+    grown = peak_bytes(start + code, str(tmp_path / "table.parquet")) - peak_bytes(start)
+    assert 16e6 < grown < 350e6
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers_are_named_with_row_and_column(value):
-    table = np.zeros((9000, 3), dtype=np.float32)
-    table[8500, 2] = value
-    with pytest.raises(ValueError, match=f"holds {value} at row 8500, column 2"):
-        check_table(table, {})
+def test_values_that_are_no_numbers_are_named_with_row_and_column_and_nothing_is_left(tmp_path, value):
+    table = np.zeros((90, 3), dtype=np.float32)
+    table[85, 2] = value
+    with pytest.raises(ValueError, match=f"holds {value} in row 85, column 2 \\(1 entries .* in rows 80 to 89\\)"):
+        write_embedding_table(tmp_path / "table.parquet", in_blocks(table, 10), table.shape, [None] * 90)
+    assert not list(tmp_path.iterdir())
 
 
-def test_extraction_keeps_tokens_and_provenance(tmp_path):
-    folder = save_safetensors(build_model("gpt_neox").bfloat16(), tmp_path / "mine")
-    tokenizer = save_tokenizer(tmp_path / "tokenizer") / "tokenizer.json"
-    path = extract(folder, tokenizer, tmp_path)
-    known = 5 + len(WORDS)
-    rows = read_table(path)
-    assert rows["token_id"].to_pylist() == list(range(VOCAB_ROWS))
-    assert rows["token"].to_pylist() == ["<unk>", "<pad>", "<none>", "<s>", "</s>", *WORDS] + [None] * (
-        VOCAB_ROWS - known
-    )
-    assert rows["in_tokenizer"].to_pylist() == [True] * known + [False] * (VOCAB_ROWS - known)
-    facts = provenance.read(path)
-    assert facts["settings"] == {
-        "tensor": "gpt_neox.embed_in.weight",
-        "stored_dtype": "bfloat16",
-        "revision": "main",
-        "rows_beyond_tokenizer": VOCAB_ROWS - known,
-    }
-    assert facts["origin"]["model_id"] == "mine"
-    assert facts["origin"]["tokenizer_sha256"] == file_sha256(tokenizer)
-    assert str(tmp_path) not in json.dumps(facts)
-    expected = build_model("gpt_neox").bfloat16().get_input_embeddings().weight.detach().float().numpy()
-    np.testing.assert_array_equal(read_embedding_table(path), expected)
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((91, 3), "ends after 90 of 91 rows"),
+        ((89, 3), "rows 80 to 89 .* announced as 89 rows x 3 columns"),
+        ((90, 4), "are 3 wide"),
+    ],
+)
+def test_blocks_that_do_not_add_up_to_the_shape_are_refused(tmp_path, shape, message):
+    table = np.zeros((90, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match=message):
+        write_embedding_table(tmp_path / "table.parquet", in_blocks(table, 10), shape, [None] * shape[0])
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_that_changed_since_it_was_listed_is_refused(tmp_path):
-    folder = save_safetensors(build_model("llama"), tmp_path / "mine")
-    tokenizer = save_tokenizer(tmp_path / "tokenizer") / "tokenizer.json"
-    extract(folder, tokenizer, tmp_path)
-    save_safetensors(build_model("llama", seed=1), folder)
-    with pytest.raises(ValueError, match=r"model\.safetensors: sha256 .* was listed"):
-        extract_embedding_table(
-            listing=tmp_path / "listing.parquet",
-            tokenizer=tokenizer,
-            table=tmp_path / "again.parquet",
-            source=str(folder),
-            revision="main",
-            cache_dir="unused",
-        )
-    assert not (tmp_path / "again.parquet").exists()
+def test_every_row_needs_its_token(tmp_path):
+    with pytest.raises(ValueError, match="3 tokens were given for an embedding table of 4 rows"):
+        write_embedding_table(tmp_path / "table.parquet", [np.zeros((4, 2))], (4, 2), [None] * 3)
 
 
-def test_a_tokenizer_larger_than_the_table_is_refused(tmp_path):
-    tokenizer = save_tokenizer(tmp_path) / "tokenizer.json"
-    needed = 5 + len(WORDS)
-    assert token_texts(tokenizer, needed)[-1] == WORDS[-1]
-    with pytest.raises(ValueError, match=f"needs {needed} rows, but the embedding table has {needed - 1}"):
-        token_texts(tokenizer, needed - 1)
+def test_blocks_are_checked_as_they_come():
+    served = []
 
+    def blocks():
+        for number in range(3):
+            served.append(number)
+            yield np.zeros((2, 2), dtype=np.float32)
 
-def test_many_row_groups_come_back_in_order_within_memory(tmp_path):
-    # 80 MB: large against what the reader may hold beside its result, one row group of 8192 rows.
-    table = np.arange(40_000 * 512, dtype=np.float32).reshape(40_000, 512)
-    write_embedding_table(tmp_path / "table.parquet", table, [None] * len(table))
-    np.testing.assert_array_equal(read_embedding_table(tmp_path / "table.parquet"), table)
-    code = (
-        "import sys, resource; from pathlib import Path\n"
-        "from lm_geometry.embeddings.table import read_embedding_table\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "read_embedding_table(Path(sys.argv[1]))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    )
-    grown = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "table.parquet")], capture_output=True, text=True, check=True
-    )
-    assert int(grown.stdout) * 1024 < 2 * table.nbytes
+    starts = []
+    for start, _ in checked_blocks(blocks(), 6, 2):
+        starts.append((start, len(served)))
+    assert starts == [(0, 1), (2, 2), (4, 3)]
 
 
 def test_other_files_are_no_embedding_tables(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"x\.parquet: not a readable Parquet file"):
-        read_embedding_table(tmp_path / "x.parquet")
-    folder = save_safetensors(build_model("gpt2"), tmp_path / "mine")
-    resolve_model(files=[], listing=tmp_path / "listing.parquet", source=str(folder), revision="main")
-    with pytest.raises(ValueError, match="has no column 'vector'"):
-        read_embedding_table(tmp_path / "listing.parquet")
+    schema = pooled.schema(2).remove(2)
+    write_table(tmp_path / "other.parquet", schema.empty_table(), schema)
+    for read in (read_embedding_table, embedding_shape, lambda path: list(embedding_blocks(path))):
+        with pytest.raises(ValueError, match=r"x\.parquet: not a readable Parquet file"):
+            read(tmp_path / "x.parquet")
+        with pytest.raises(ValueError, match="has no column 'vector'"):
+            read(tmp_path / "other.parquet")
 
 
-def test_a_real_model(shared_data, tmp_path):
-    folder = shared_data / "models" / "stories260K"
-    from transformers import AutoModel
-
-    table = read_embedding_table(extract(folder, folder / "tokenizer.json", tmp_path))
-    assert table.shape == (512, 64)
-    model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    np.testing.assert_array_equal(table, model.get_input_embeddings().weight.detach().numpy())
+def test_the_order_of_blocks_does_not_hang_on_the_block_size(tmp_path, monkeypatch):
+    table = normal(100, 8)
+    monkeypatch.setattr(table_blocks, "_BLOCK_BYTES", 8 * 4 * 7)
+    write_embedding_table(tmp_path / "table.parquet", in_blocks(table, 30), table.shape, [None] * 100)
+    assert pq.read_metadata(tmp_path / "table.parquet").num_row_groups == 3 * 5 + 2
+    np.testing.assert_array_equal(read_embedding_table(tmp_path / "table.parquet"), table)

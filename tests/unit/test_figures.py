@@ -16,8 +16,9 @@ from scipy import stats
 
 from lm_geometry import provenance
 from lm_geometry.figures import dynamics, scaling, style
+from lm_geometry.published import Published, read_published
+from lm_geometry.tables import duplicate_checkpoints, figure_data, retrieval_scores
 from lm_geometry.tables import geometry as geometry_table
-from lm_geometry.tables import retrieval_scores
 from lm_geometry.tables.files import read_table, write_table
 from scripts.plot_all_suites import plot_all_suites
 from scripts.plot_profiles import plot_profiles
@@ -236,6 +237,112 @@ def test_two_revisions_of_a_model_are_two_points():
     assert labels == ["pythia-14m", "pythia-70m", "pythia-1b main", "pythia-1b step1", "pythia-1.4b"]
 
 
+# -- published points of models that were not run ----------------------------------------------------------------------
+
+FACTS = {"hub_id": "", "vocab_rows": "300", "tokenizer_hub_id": "EleutherAI/gpt-neox-20b"}
+PUBLISHED_SCORES = [
+    ("as_is", None, "ndcg_at_10", 19.5, "valid"),
+    ("as_is", None, "map_at_100", 8.5, "valid"),
+    ("random", 42, "ndcg_at_10", 2.5, "not_reproducible"),
+    ("crop_256", None, "ndcg_at_10", 1.5, "bug"),
+    ("pad_14336", 42, "ndcg_at_10", 3.5, "pad_without_effect"),
+    ("pad_9999", 42, "ndcg_at_10", 4.5, "valid"),
+    ("as_is", None, "recall_at_1", 5.5, "valid"),
+]
+
+
+def published_points(width, suite="Pythia", model="huge"):
+    columns = ["variant", "seed", "metric", "published_percent", "status"]
+    scores = pd.DataFrame(PUBLISHED_SCORES, columns=columns).assign(model=model, embedding_dim=width, note="why")
+    reference = Published(pd.DataFrame([{"model": model, **FACTS}]), scores)
+    return reference.points([{"model": model, "suite": suite, "hub_id": None, "reference": model}])
+
+
+def hollow_points(axes):
+    """Return colour, x and y of the points without a fill of their own."""
+    found = [line for line in axes.get_lines() if line.get_markerfacecolor() in ("none", "white")]
+    assert all(line.get_linestyle() == "None" for line in found)
+    return [(line.get_color(), float(x), float(y)) for line in found for x, y in zip(*line.get_data(), strict=True)]
+
+
+def test_a_model_that_was_not_run_is_a_hollow_point_among_the_models_by_width(scores):
+    drawing = scaling.suite_scaling(scores, suite="Pythia", left_out=["huge"], published=published_points(1024))
+    labels = [label.get_text().split("\n") for label in drawing.figure.axes[-1].get_xticklabels()]
+    assert labels == [["pythia-14m", "128"], ["pythia-70m", "512"], ["huge", "1024"], ["pythia-1b", "2048"],
+                      ["pythia-1.4b", "2048"]]  # fmt: skip
+    above, below = drawing.figure.axes
+    blue, brown = style.COLORS[0], style.COLORS[3]
+    assert hollow_points(above) == [(blue, 2.0, 19.5), (brown, 2.0, 3.5)]
+    assert hollow_points(below) == [(blue, 2.0, 8.5)]
+    assert above.get_ylim()[1] > 19.5
+    # The line of the models that were run goes by, unjoined.
+    np.testing.assert_array_equal(line_of(above, blue)[0], [0, 1, 3, 4])
+    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert legend[-1] == "published, not run here"
+    assert "Hollow: huge, not run here; the scores are those that Corey" in drawing.caption
+
+
+def test_published_values_that_the_recipe_does_not_give_are_in_the_data_only(scores):
+    drawing = scaling.suite_scaling(scores, suite="Pythia", left_out=["huge"], published=published_points(1024))
+    data = drawing.data.to_pandas().query("model == 'huge'").set_index(["variant", "metric"]).sort_index()
+    assert data["mark"].to_dict() == {
+        ("as_is", "ndcg_at_10"): "published", ("as_is", "map_at_100"): "published",
+        ("pad_14336", "ndcg_at_10"): "published", ("random", "ndcg_at_10"): "not drawn",
+        ("crop_256", "ndcg_at_10"): "not drawn",
+    }  # fmt: skip
+    assert data["y"].to_dict()["crop_256", "ndcg_at_10"] == 1.5
+    assert data["status"].to_dict()["crop_256", "ndcg_at_10"] == "published, not drawn: bug, why"
+    assert (data["table_precision"].iloc[0], data["collection"].iloc[0], data["n_queries"].iloc[0]) == (
+        "bfloat16", "SCIDOCS", 1000,
+    )  # fmt: skip
+    assert "Published, but not drawn: huge, random (not reproducible); huge, crop_256 (bug)." in drawing.caption
+    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert legend.count(style.GAP) == 1  # pythia-14m's own
+
+
+def test_published_points_stand_on_no_other_collections_axis(scores):
+    other = scores.to_pandas().assign(collection="NFCorpus")
+    points = published_points(1024)
+    for drawing in (
+        scaling.suite_scaling(other, suite="Pythia", left_out=["huge"], published=points),
+        scaling.all_suites(other, left_out=["huge"], published=points),
+    ):
+        assert not any(map(hollow_points, drawing.figure.axes))
+        assert "huge" not in set(drawing.data.to_pandas()["model"])
+        assert "Not run here: huge; published scores are of the collection SCIDOCS" in drawing.caption
+
+
+def test_a_model_that_nobody_published_about_is_named_only(scores):
+    drawing = scaling.suite_scaling(scores, suite="Pythia", left_out=["mine"], published=published_points(1024)[:0])
+    assert "nothing published to show: mine." in drawing.caption
+    assert not any(map(hollow_points, drawing.figure.axes))
+    without = scaling.suite_scaling(scores, suite="Pythia")
+    assert "ot run here" not in without.caption
+    assert "Hollow" not in without.caption
+
+
+def test_all_suites_show_published_points_at_their_width_with_their_names(scores):
+    points = pd.concat([published_points(14336), published_points(512, suite="Alone", model="small")])
+    drawing = scaling.all_suites(scores, left_out=["huge", "small"], published=points)
+    for axes, height in zip(drawing.figure.axes, (19.5, 8.5), strict=True):
+        # Suites by name: Alone, OPT, Pythia.
+        assert hollow_points(axes) == [(style.COLORS[0], 512.0, height), (style.COLORS[2], 14336.0, height)]
+        assert {"huge", "small"} <= {text.get_text() for text in axes.texts}
+        assert axes.get_xlim()[1] > 14336
+    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert legend[:3] == ["Alone", "OPT", "Pythia"]
+    assert legend[-1] == "published, not run here"
+
+
+def test_the_published_point_of_the_model_that_is_on_no_hub(scores):
+    left_out = [{"model": "opt-175b", "suite": "OPT", "hub_id": None, "reference": "opt-175b"}]
+    points = read_published().points(left_out)
+    drawing = scaling.all_suites(scores, left_out=["opt-175b"], published=points)
+    assert [hollow_points(axes) for axes in drawing.figure.axes] == [
+        [(style.COLORS[0], 12288.0, 6.398)], [(style.COLORS[0], 12288.0, 4.198)],
+    ]  # fmt: skip
+
+
 # -- all suites and random tables --------------------------------------------------------------------------------------
 
 
@@ -440,11 +547,180 @@ def test_training_figures_take_the_named_checkpoints_and_refuse_others(geometry)
         dynamics.training_dimension(rows, model="neox-64")
 
 
+# -- checkpoints that have another's weights ---------------------------------------------------------------------------
+
+STEPS = (0, *(2**power for power in range(10)), *range(1000, 143_001, 1000))
+
+
+def pythia_2_8b_copies():
+    """Return the steps of pythia-2.8b that were published to hold other steps' weights."""
+    defects = pd.read_csv(PROJECT / "reference" / "known_checkpoint_defects.csv")
+    defects = defects[(defects["hub_id"] == "EleutherAI/pythia-2.8b") & (defects["revision"] != defects["genuine"])]
+    return sorted(int(revision.removeprefix("step")) for revision in defects["revision"])
+
+
+def training_rows(steps, copies, *, drop):
+    rows = []
+    for step in steps:
+        if step in copies and drop:
+            continue
+        for layer in range(3):
+            for name in ("anisotropy", "anisotropy_frequency_null", "twonn_090", "twonn_020"):
+                for suffix in ("", "_type_matched"):
+                    # What a copy shows is far off all others, so that it is seen wherever it is not left out.
+                    value = 1000.0 if step in copies else 1 + layer + math.log1p(step) / 10
+                    rows.append(
+                        {
+                            "model": "pythia", "suite": "Pythia", "kind": "decoder", "stack": "decoder",
+                            "revision": f"step{step}", "step": step, "layer": layer, "after_final_norm": False,
+                            "width": 64, "context_free": layer == 0, "statistic": name + suffix, "value": value,
+                            "ci_low": value - 0.1, "ci_high": value + 0.1, "n_batches": 8, "batch_size": 2048,
+                            "n_vectors": 7 if step in copies else 2048, "n_distinct": 7 if step in copies else 2043,
+                            "status": "ok", "duplicate_of": "main" if step in copies else None,
+                        }
+                    )  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=geometry_table.SUMMARY)
+
+
+def duplicates_table(copies, model="pythia"):
+    """Return the table of duplicates: ``copies`` are revisions with the names of those whose weights they have."""
+    rows = [
+        {
+            "model": model, "source": "there", "revision": revision, "step": int(revision[4:]), "group": 1,
+            "scope": "all weights", "is_genuine": False, "is_copy": True, "copy_of": copy_of, "status": "ok",
+        }
+        for revision, copy_of in copies.items()
+    ]  # fmt: skip
+    rows.append({**rows[0], "revision": "main", "step": None, "is_copy": False, "copy_of": None})
+    return pa.Table.from_pylist(rows, schema=duplicate_checkpoints.SCHEMA)
+
+
+def training_case(steps, copies, *, drop):
+    """Return the arguments of a figure over training, as its script passes them."""
+    return {
+        "table": training_rows(steps, copies, drop=drop),
+        "model": "pythia",
+        "revisions": [f"step{step}" for step in steps],
+        "duplicates": duplicates_table({f"step{step}": "main" for step in copies}),
+    }
+
+
+@pytest.mark.parametrize("drop", [False, True], ids=["mark", "drop"])
+def test_copies_break_every_line_over_training(drop):
+    copies = pythia_2_8b_copies()
+    assert len(copies) == 85
+    assert set(STEPS[:70]) <= set(copies)
+    drawing = dynamics.training_dimension(**training_case(STEPS, copies, drop=drop))
+    panels = [axes for axes in drawing.figure.axes if axes.get_label() != "<colorbar>"]
+    for number, axes in enumerate(panels):
+        lines = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
+        assert len(lines) == (3, 4)[number % 2]  # the mean and each layer; the look-up layer type-matched only
+        for line in lines:
+            assert list(line.get_xdata()) == list(STEPS)
+            assert [step for step, y in zip(*line.get_data(), strict=True) if math.isnan(y)] == copies
+        strokes = next(line for line in axes.get_lines() if line.get_label() == style.LEFT_OUT)
+        assert list(strokes.get_xdata()) == copies
+        assert not [line for line in axes.get_lines() if line.get_label() == style.GAP and len(line.get_xdata())]
+        assert axes.get_ylim()[1] < 10
+        assert "N = 2043" in axes.get_title()
+    assert "at 69 checkpoints" in drawing.caption
+    assert "Left out: 85 of 154 checkpoints, between steps 0 and 140k" in drawing.caption
+    assert style.LEFT_OUT in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("drop", [False, True], ids=["mark", "drop"])
+def test_the_data_say_which_steps_are_left_out_and_why(drop):
+    case = training_case((0, 1, 2, 4), [1, 2], drop=drop)
+    data = dynamics.training_dimension(**case).data.to_pandas()
+    of_copies = data[data["step"].isin([1, 2])]
+    means = of_copies[of_copies["mark"] == "mean"]
+    assert len(means) == 2 * 4
+    assert means["value"].isna().all()
+    assert (means["n_batches"] == 0).all()
+    assert set(of_copies["status"]) == {"not drawn: has weights of main"}
+    hidden = of_copies[of_copies["mark"] != "mean"]
+    assert len(hidden) == (0 if drop else 2 * 3 * 4)
+    assert set(hidden["mark"]) <= {"not drawn"}
+    assert data[~data["step"].isin([1, 2])]["value"].lt(10).all()
+    anisotropy = dynamics.training_anisotropy(**case).data.to_pandas()
+    assert set(anisotropy[anisotropy["step"].isin([1, 2])]["mark"]) == (set() if drop else {"not drawn"})
+
+
+@pytest.mark.parametrize("drop", [False, True], ids=["mark", "drop"])
+def test_copies_have_no_profile_and_no_part_in_the_colour_scale(drop):
+    drawing = dynamics.training_anisotropy(**training_case((0, 1, 16, 256, 1000), [1, 1000], drop=drop))
+    panel = drawing.figure.axes[0]
+    profiles = [line for line in panel.get_lines() if line.get_marker() == "o"]
+    assert len(profiles) == 3
+    nulls = next(line for line in panel.get_lines() if line.get_linestyle() == ":")
+    assert max(nulls.get_ydata()) < 10
+    bar = next(axes for axes in drawing.figure.axes if axes.get_label() == "<colorbar>")
+    assert bar.get_ylim() == pytest.approx((16, 256))
+    assert "at the steps 0, 16 and 256;" in drawing.caption
+    assert "Left out: 2 of 5 checkpoints" in drawing.caption
+    assert "step1 (as in main) and step1000 (as in main)." in drawing.caption
+    assert "N = 2048 vectors" in drawing.caption
+
+
+@pytest.mark.parametrize("drop", [False, True], ids=["mark", "drop"])
+@pytest.mark.parametrize("draw", [dynamics.training_dimension, dynamics.training_anisotropy])
+def test_a_model_of_copies_alone_is_an_explained_empty_panel(draw, drop):
+    drawing = draw(**training_case((0, 1, 16), [0, 1, 16], drop=drop))
+    assert [text.get_text() for axes in drawing.figure.axes for text in axes.texts] == [
+        "Nothing to draw: every checkpoint asked for (3) holds another one's weights."
+    ]
+    assert not [line for axes in drawing.figure.axes for line in axes.get_lines()]
+    assert "Nothing to draw. Left out: 3 of 3 checkpoints" in drawing.caption
+    assert drawing.data.schema.names == figure_data.LAYERS.names
+    assert set(drawing.data.to_pandas()["mark"]) == (set() if drop else {"not drawn"})
+
+
+def test_a_copy_is_told_by_model_and_a_missing_checkpoint_is_no_copy():
+    case = training_case((0, 1, 2, 4), [2], drop=True)
+    others = duplicates_table({"step1": "step0"}, model="another")
+    data = dynamics.training_dimension(**{**case, "duplicates": pa.concat_tables([case["duplicates"], others])})
+    assert data.data.to_pandas().query("step == 1 and mark == 'mean'")["value"].notna().all()
+    for draw in (dynamics.training_dimension, dynamics.training_anisotropy):
+        with pytest.raises(ValueError, match=r"\['step2'\].*step_pattern"):
+            draw(**{**case, "duplicates": others})
+        with pytest.raises(ValueError, match=r"\['step9'\].*step_pattern"):
+            draw(**{**case, "revisions": ["step0", "step2", "step9"]})
+    another = case["table"].to_pandas().assign(model="another")
+    with pytest.raises(ValueError, match=r"\['step9'\].*step_pattern"):
+        dynamics.training_dimension(**{**case, "table": another, "revisions": ["step2", "step9"]})
+
+
+def test_by_default_all_checkpoints_are_asked_for_copies_among_them():
+    marked = training_rows((0, 1, 2), [1], drop=False)
+    assert "Left out: 1 of 3 checkpoints" in dynamics.training_anisotropy(marked, model="pythia").caption
+    # What is left of a model whose steps are all dropped: its main revision.
+    main = training_rows((5,), [], drop=False).to_pandas().assign(revision="main", step=None)
+    duplicates = duplicates_table({"step1": "main"})
+    drawing = dynamics.training_dimension(main, model="pythia", duplicates=duplicates)
+    assert "Nothing to draw. Left out: 1 of 1 checkpoints" in drawing.caption
+
+
+def test_a_copy_of_many_names_a_few():
+    case = training_case((0, 1, 2, 4), [2], drop=True)
+    many = duplicates_table({"step2": "step0, step1, step4"})
+    assert "step2 (as in step0 and 2 more)" in dynamics.training_dimension(**{**case, "duplicates": many}).caption
+    two = duplicates_table({"step2": "step0, step1"})
+    assert "step2 (as in step0 and step1)" in dynamics.training_dimension(**{**case, "duplicates": two}).caption
+
+
+def test_a_run_without_copies_says_nothing_of_them(geometry):
+    for draw in (dynamics.training_dimension, dynamics.training_anisotropy):
+        drawing = draw(geometry, model="neox-64", duplicates=duplicates_table({"step1": "step0"}, model="another"))
+        assert "Left out" not in drawing.caption
+        assert "strokes" not in drawing.caption
+        assert style.LEFT_OUT not in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 PLOTS = {
-    plot_suite_scaling: ("scores", {"suite": "Pythia"}),
-    plot_all_suites: ("scores", {}),
+    plot_suite_scaling: ("scores", {"suite": "Pythia", "left_out": []}),
+    plot_all_suites: ("scores", {"left_out": [{"model": "opt-175b", "suite": "OPT", "reference": "opt-175b"}]}),
     plot_random_baselines: ("scores", {}),
     plot_profiles: ("geometry", {"profiles": [["neox-64", "main"], ["bert-64", "main"]]}),
     plot_training_dimension: ("geometry", {"model": "neox-64", "revisions": ["step0", "step16"]}),
@@ -455,9 +731,12 @@ PLOTS = {
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory, scores, geometry):
     folder = tmp_path_factory.mktemp("tables")
-    paths = {"scores": folder / "retrieval_scores.parquet", "geometry": folder / "geometry.parquet"}
+    paths = {name: folder / f"{name}.parquet" for name in ("scores", "geometry", "duplicates")}
     write_table(paths["scores"], scores, retrieval_scores.SCHEMA, origin={"collection_sha256": "ab12"})
     write_table(paths["geometry"], geometry, geometry_table.SUMMARY, origin={"corpus_sha256": "cd34"})
+    write_table(
+        paths["duplicates"], duplicates_table({"step16": "step256"}, model="neox-64"), duplicate_checkpoints.SCHEMA
+    )
     return paths
 
 
@@ -470,7 +749,9 @@ def outputs(folder):
 def test_a_script_writes_all_six_files_with_provenance(plot, tables, tmp_path):
     source, settings = PLOTS[plot]
     written = outputs(tmp_path)
-    plot(**{source: tables[source]}, **written, **settings)
+    training = plot in (plot_training_dimension, plot_training_anisotropy)
+    others = {"duplicates": tables["duplicates"]} if training else {}
+    plot(**{source: tables[source]}, **others, **written, **settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written.values())
     assert written["png"].read_bytes().startswith(b"\x89PNG")
     assert written["pdf"].read_bytes().startswith(b"%PDF")
@@ -479,6 +760,7 @@ def test_a_script_writes_all_six_files_with_provenance(plot, tables, tmp_path):
     assert facts["origin"] == provenance.read(tables[source])["origin"]
     assert facts["settings"]["caption"] == style.caption_from_rst(written["caption"].read_text())
     assert settings.items() <= facts["settings"].items()
+    assert ("Left out: 1 of 2 checkpoints" in facts["settings"]["caption"]) == training
     assert len(pd.read_csv(written["csv"])) == read_table(written["data"]).num_rows
 
 
@@ -488,7 +770,7 @@ from pathlib import Path
 from scripts.plot_suite_scaling import plot_suite_scaling
 endings = dict(png="png", svg="svg", pdf="pdf", data="parquet", csv="csv", caption="rst")
 files = {key: Path(sys.argv[2], f"figure.{end}") for key, end in endings.items()}
-plot_suite_scaling(scores=Path(sys.argv[1]), **files, suite="Pythia")
+plot_suite_scaling(scores=Path(sys.argv[1]), **files, suite="Pythia", left_out=[])
 """
 
 
@@ -496,7 +778,7 @@ def test_another_process_at_another_time_renders_the_same_bytes(tables, tmp_path
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    plot_suite_scaling(scores=tables["scores"], **outputs(here), suite="Pythia")
+    plot_suite_scaling(scores=tables["scores"], **outputs(here), suite="Pythia", left_out=[])
     # Neither the hash seed nor the date nor a matplotlibrc of the user's own may show.
     (tmp_path / "matplotlibrc").write_text("axes.facecolor: yellow\n")
     environment = {
@@ -542,3 +824,18 @@ def test_short_names_stay_different():
 def test_tick_labels_keep_their_distance():
     assert style.spaced_ticks([0, 0.05, 0.5, 0.95, 1], least=0.1) == [0, 2, 4]
     assert style.spaced_ticks([0.3], least=0.1) == [0]
+
+
+def test_a_legend_stays_on_the_page(scores):
+    """Its columns are as many as fit, however long the names."""
+    rows = [
+        {**row, "suite": f"{row['suite']} with a rather long name {number}"}
+        for number in range(6)
+        for row in score_rows()
+        if row["suite"]
+    ]
+    drawing = scaling.all_suites(pd.DataFrame(rows))
+    drawing.figure.draw_without_rendering()
+    box = drawing.figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= drawing.figure.bbox.x1

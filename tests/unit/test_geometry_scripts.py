@@ -13,6 +13,7 @@ from lm_geometry.geometry.intrinsic_dimension import two_nn
 from lm_geometry.geometry.nulls import frequency_null
 from lm_geometry.geometry.spectrum import anisotropy
 from lm_geometry.statistics import t_interval
+from lm_geometry.tables import duplicate_checkpoints
 from lm_geometry.tables.files import read_table, write_table
 from lm_geometry.tables.hidden_states import MANIFEST, layer_schema
 from scripts.collect_geometry import collect_geometry
@@ -218,10 +219,25 @@ def test_too_few_tokens_for_the_batches(dump):
         dump.measure(batch_size=101)
 
 
-def collected(folder, measures, *entries):
+def collected(folder, measures, *entries, copies=(), policy="mark"):
+    """Collect the measures; ``copies`` holds (model, revision, whose weights it carries)."""
     entries = entries or ({"model": "mine", "suite": "Mine", "revision": "step512", "step": 512},)
+    rows = [
+        {"model": model, "source": "a/b", "revision": revision, "is_genuine": origin is None,
+         "is_copy": origin is not None, "copy_of": origin, "status": "ok"}
+        for model, revision, origin in copies
+    ]  # fmt: skip
+    found = pa.Table.from_pylist(rows, schema=duplicate_checkpoints.SCHEMA)
+    write_table(folder / "found.parquet", found, duplicate_checkpoints.SCHEMA, origin={"commit": "another model's"})
     table, csv = folder / "geometry.parquet", folder / "geometry.csv"
-    collect_geometry(measures=list(measures), table=table, csv=csv, models=list(entries))
+    collect_geometry(
+        measures=list(measures),
+        duplicates=folder / "found.parquet",
+        table=table,
+        csv=csv,
+        models=list(entries),
+        on_duplicate_checkpoint=policy,
+    )
     return table
 
 
@@ -256,6 +272,33 @@ def test_rows_follow_models_then_layers(dump, tmp_path):
     assert list(dict.fromkeys(places)) == [(model, *layer) for model in ("z", "a") for layer in layers]
     assert len(places) == len(set(zip(places, (row["statistic"] for row in rows), strict=True)))
     assert {row["step"] for row in rows} == {None}
+
+
+STEPS = [{"model": "mine", "suite": "S", "revision": f"step{step}", "step": step} for step in (1, 2, 3)]
+# Step 1 carries two other steps' files; step 3 is in a group and what it is called; another model's step 2 is no copy.
+COPIES = [("mine", "step1", "step2"), ("mine", "step1", "step3, main"), ("mine", "step3", None), ("x", "step2", "main")]
+
+
+def test_copies_are_marked_and_keep_their_rows(dump, tmp_path):
+    pair = [dump.measure(name="a.parquet"), dump.measure(measure_intrinsic_dimension, "b.parquet")]
+    found = rows_of(collected(tmp_path, pair * 3, *STEPS, copies=COPIES))
+    assert {(row["revision"], row["duplicate_of"]) for row in found} == {
+        ("step1", "step2, step3, main"), ("step2", None), ("step3", None)
+    }  # fmt: skip
+    assert len(found) == 3 * 4 * 16
+    # Its origin is what was measured, not all that was compared.
+    assert provenance.read(tmp_path / "geometry.parquet")["origin"] == {"commit": "abc"}
+
+
+def test_copies_are_left_out_when_asked_and_named(dump, tmp_path, caplog):
+    pair = [dump.measure(name="a.parquet"), dump.measure(measure_intrinsic_dimension, "b.parquet")]
+    found = rows_of(collected(tmp_path, pair * 3, *STEPS, copies=COPIES, policy="drop"))
+    assert {(row["revision"], row["duplicate_of"]) for row in found} == {("step2", None), ("step3", None)}
+    assert [record.getMessage() for record in caplog.records] == [
+        "mine: step1 is left out: it carries the weights of step2, step3, main"
+    ]
+    everything = [("mine", entry["revision"], "main") for entry in STEPS]
+    assert rows_of(collected(tmp_path, pair * 3, *STEPS, copies=everything, policy="drop")) == []
 
 
 def test_one_batch_has_a_value_and_no_spread(dump, tmp_path):

@@ -17,6 +17,7 @@ from tiny_models import (
 )
 
 from lm_geometry import provenance
+from lm_geometry.checkpoints.ledger import listing_table
 from lm_geometry.hidden_states import (
     LayerKey,
     LayerModel,
@@ -27,6 +28,7 @@ from lm_geometry.hidden_states import (
 )
 from lm_geometry.tables.chunks import SCHEMA as CHUNKS
 from lm_geometry.tables.files import file_sha256, read_table, write_table
+from lm_geometry.tables.listing import SCHEMA as LISTING
 from lm_geometry.tables.schema import vector_matrix
 from scripts.dump_hidden_states import dump_hidden_states
 from scripts.fetch_checkpoint import fetch_checkpoint
@@ -193,18 +195,25 @@ class Run:
             settings={"seed": 3},
             origin={"corpus_sha256": "c0"},
         )
-        where = {"source": str(self.source), "revision": "main"}
-        resolve_model(files=[], listing=folder / "listing.parquet", **where)
+        tokenizer_is = {"tokenizer_id": "tiny", "tokenizer_commit": "t0"}
+        write_table(folder / "tokenizer.parquet", listing_table([]), LISTING, origin=tokenizer_is)
+        where = {"source": str(self.source), "revision": "main", "cache_dir": "unused"}
+        resolve_model(files=[], listing=folder / "listing.parquet", config=folder / "config.json", **where)
         fetch_checkpoint(
-            listing=folder / "listing.parquet", checkpoint=folder / "checkpoint.parquet", cache_dir="unused", **where
+            listing=folder / "listing.parquet",
+            config=folder / "config.json",
+            checkpoint=folder / "checkpoint.parquet",
+            **where,
         )
 
     def dump(self, name="layers"):
         manifest = self.folder / f"{name}.parquet"
         dump_hidden_states(
             checkpoint=self.folder / "checkpoint.parquet",
+            config=self.folder / "config.json",
             chunks=self.folder / "chunks.parquet",
             tokenizer=self.tokenizer,
+            tokenizer_listing=self.folder / "tokenizer.parquet",
             folder=self.folder / name,
             manifest=manifest,
             device="cpu",
@@ -258,6 +267,7 @@ def test_the_dump_tells_what_made_it_and_the_same_run_gives_the_same_bytes(tmp_p
         "chunks": {"seed": 3},
     }
     assert facts["origin"]["corpus_sha256"] == "c0"
+    assert facts["origin"]["tokenizer_commit"] == "t0"
     assert facts["origin"]["model_id"] == "mine"
     assert provenance.read(tmp_path / "first" / first[0]["file"]) == facts
     assert str(tmp_path) not in json.dumps(facts)
@@ -330,3 +340,46 @@ def test_weights_that_are_cut_short_are_one_line(save, name, tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"the weights cannot be loaded \(.*\); is the file whole\?"):
         LayerModel(tmp_path, device="cpu", safetensors=name.endswith(".safetensors"))
+
+
+def test_code_that_comes_with_a_model_runs_only_if_it_is_trusted(tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    ran = tmp_path / "ran"
+    folder = save_safetensors(build_model("llama", head=False), tmp_path / "mine")
+    config = json.loads((folder / "config.json").read_text())
+    auto_map = {"AutoConfig": "own_code.OwnConfig", "AutoModel": "own_code.OwnModel"}
+    auto_map["AutoModelForCausalLM"] = "own_code.OwnModel"
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": auto_map}))
+    (folder / "own_code.py").write_text(
+        "from pathlib import Path\n"
+        "from transformers import LlamaConfig, LlamaModel\n"
+        f"Path({str(ran)!r}).touch()\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+        "class OwnModel(LlamaModel):\n    config_class = OwnConfig\n"
+    )
+    with pytest.raises(ValueError, match=r"'own' is Python code .* set `trust_remote_code: true`"):
+        LayerModel(folder, device="cpu")
+    # A type that transformers knows, with the same line in config.json: nobody needs the code.
+    named = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": auto_map}))
+    plain = LayerModel(folder, device="cpu").states(IDS)
+    assert not ran.exists()
+    (folder / "config.json").write_text(named)
+    trusted = LayerModel(folder, device="cpu", trust_remote_code=True)
+    assert ran.exists()
+    assert trusted.kind == "decoder"
+    for key, states in trusted.states(IDS).items():
+        assert torch.equal(states, plain[key])
+
+
+def test_a_pickle_with_more_than_tensors_is_refused_and_not_run(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    folder = save_bin(build_model("gpt_neox"), tmp_path / "mine")
+    torch.save({"gpt_neox.embed_in.weight": Hostile()}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="cannot be loaded") as refused:
+        LayerModel(folder, device="cpu", safetensors=False)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "ran").exists()

@@ -9,13 +9,19 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
+from lm_geometry.embeddings import blocks as table_blocks
 from lm_geometry.embeddings.precision import round_to_bfloat16
 from lm_geometry.embeddings.random_table import random_blocks
-from lm_geometry.retrieval.pooling import mean_pool
+from lm_geometry.embeddings.table import write_embedding_table
+from lm_geometry.retrieval import pooling
+from lm_geometry.retrieval.pooling import mean_pool, pooled_blocks
 from lm_geometry.retrieval.random_pooling import pool_random_table
 from lm_geometry.retrieval.tokenization import count_tokens, counts_from_table, counts_to_table, load_tokenizer
-from lm_geometry.tables.schema import conform
+from lm_geometry.tables.collection import TEXTS
+from lm_geometry.tables.files import read_table, write_table
+from lm_geometry.tables.schema import conform, vector_matrix
 from lm_geometry.tables.token_counts import SCHEMA
+from scripts.pool_collection import pool_collection
 
 ROWS, WIDTH = 50, 12
 
@@ -115,6 +121,38 @@ def test_more_columns_than_are_multiplied_at_a_time(tokenizer_file):
     assert np.array_equal(pooled[0], plain_mean([41, 1, 2, 2, 42], table.astype(np.float64)).astype(np.float32))
 
 
+def test_rows_gathered_from_many_blocks_are_pooled_once(table, monkeypatch):
+    # 9 rows at a time, from blocks of 4 in which some rows occur in no text, and some blocks have none that does.
+    monkeypatch.setattr(pooling, "_GATHERED_BYTES", 9 * 4 * WIDTH)
+    counts = np.random.default_rng(3).poisson(0.4, size=(25, 45))
+    counts[:, [0, 5, 8, 9, 10, 11, 44]] = 0
+    blocks = [table[start : start + 4] for start in range(0, ROWS, 4)]
+    pooled = mean_pool(sparse.csr_array(counts), blocks, rows=ROWS, columns=WIDTH)
+    ids = [np.repeat(np.arange(45), row) for row in counts]
+    expected = np.stack([plain_mean(list(row), table.astype(np.float64)) for row in ids])
+    np.testing.assert_allclose(pooled, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("part_texts", "sizes", "n_passes"),
+    [(100, [10, 10, 5], 1), (24, [10, 3, 10, 2], 2), (10, [9, 9, 7], 3), (1, [1] * 25, 25)],
+)
+def test_sums_are_held_for_a_part_of_the_texts_at_a_time(table, monkeypatch, part_texts, sizes, n_passes):
+    monkeypatch.setattr(pooling, "_PART_BYTES", part_texts * 8 * WIDTH)
+    monkeypatch.setattr(table_blocks, "_BLOCK_BYTES", 10 * 4 * WIDTH)
+    counts = sparse.csr_array(np.random.default_rng(3).poisson(0.4, size=(25, 45)))
+    passes = []
+
+    def blocks():
+        passes.append(1)
+        return [table]
+
+    found = list(pooled_blocks(counts, blocks, rows=ROWS, columns=WIDTH))
+    assert [len(block) for block in found] == sizes
+    assert len(passes) == n_passes
+    np.testing.assert_array_equal(np.concatenate(found), mean_pool(counts, [table], rows=ROWS, columns=WIDTH))
+
+
 def test_a_text_without_tokens_is_zero(table):
     counts = sparse.csr_array(np.array([[0, 0, 0], [0, 2, 0]], dtype=np.int32))
     pooled = mean_pool(counts, [table], rows=ROWS, columns=WIDTH)
@@ -152,3 +190,26 @@ def test_a_table_of_another_shape_than_announced_is_an_error(table):
         mean_pool(counts, [table[:20]], rows=ROWS, columns=WIDTH)
     with pytest.raises(ValueError, match="rows 0 to 49 of the embedding table are 11 wide"):
         mean_pool(counts, [table[:, :11]], rows=ROWS, columns=WIDTH)
+
+
+def test_a_collection_is_pooled_in_parts_and_written_in_order(tmp_path, tokenizer_file, table, monkeypatch):
+    monkeypatch.setattr(pooling, "_PART_BYTES", 11 * 8 * WIDTH)
+    monkeypatch.setattr(table_blocks, "_BLOCK_BYTES", 4 * 4 * WIDTH)
+    sides = {"corpus": texts(29), "queries": texts(4, seed=1)}
+    tokenizer = load_tokenizer(tokenizer_file)
+    counts = {side: count_tokens(some, tokenizer) for side, some in sides.items()}
+    for side, some in sides.items():
+        ids = [f"{side}-{number}" for number in range(len(some))]
+        write_table(tmp_path / f"{side}.parquet", pa.table({"id": ids, "text": some}), TEXTS)
+    rows = pa.concat_tables([counts_to_table(found, side) for side, found in counts.items()])
+    write_table(tmp_path / "counts.parquet", rows, SCHEMA)
+    write_embedding_table(tmp_path / "table.parquet", [table], table.shape, [None] * ROWS)
+    names = ("counts", "corpus", "queries", "table", "pooled")
+    pool_collection(**{name: tmp_path / f"{name}.parquet" for name in names}, table_precision="float32")
+    pooled = read_table(tmp_path / "pooled.parquet")
+    assert pooled["id"].to_pylist() == [f"corpus-{row}" for row in range(30)] + [f"queries-{row}" for row in range(5)]
+    assert pooled["side"].to_pylist() == ["corpus"] * 30 + ["queries"] * 5
+    expected = np.stack(
+        [plain_mean(ids_of(text), table.astype(np.float64)) for some in sides.values() for text in some]
+    )
+    np.testing.assert_array_equal(vector_matrix(pooled["vector"]), expected.astype(np.float32))

@@ -10,6 +10,7 @@ import pytest
 from lm_geometry import summary
 from lm_geometry.figures import style
 from lm_geometry.tables import geometry as geometry_table
+from lm_geometry.tables import ledger as ledger_table
 from lm_geometry.tables import retrieval_scores
 from lm_geometry.tables.files import write_table
 from scripts.write_summary import write_summary
@@ -198,3 +199,109 @@ def test_inputs_that_do_not_fit_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"other\.parquet"):
         page_of(run, tables=[other])
     assert not run["summary"].exists()
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+def ledger_row(model, revision, **facts):
+    step = int(revision[4:]) if revision.startswith("step") else None
+    return {
+        "model": model, "suite": "A & B", "source": f"owner/{model}", "revision": revision, "step": step,
+        "commit": "ab" * 20, "weight_format": "safetensors", "n_weight_files": 1, "checkpoint_bytes": 10_000_000,
+        **facts,
+    }  # fmt: skip
+
+
+def ledger_of(rows):
+    return pa.Table.from_pylist(rows, schema=ledger_table.SCHEMA)
+
+
+def page_with(ledger):
+    return Page(summary.render(title="t", pictures=[], ledger=ledger_of(ledger)))
+
+
+def extracted(n_bytes, verified="crc32"):
+    return {"embedding_bytes_read": n_bytes, "verified": verified}
+
+
+def test_the_page_says_what_was_read_of_how_much():
+    rows = [
+        ledger_row("m-16", "main", **extracted(400_000)),
+        ledger_row("m-64", "main", checkpoint_bytes=30_000_000, **extracted(800_000)),
+        ledger_row("m-64", "step1"),
+    ]
+    said = page_with(rows).said
+    assert "The weights of 2 models at 3 revisions are 50 MB." in said
+    assert "The embedding tables of 2 models took 1.2 MB of checkpoints of 40 MB." in said
+    assert "took" not in page_with(rows[2:]).said
+    assert "The weights of 1 model at 1 revision are 10 MB." in page_with(rows[2:]).said
+
+
+def test_where_there_is_nothing_to_say_nothing_is_said():
+    assert "Checkpoints" not in Page(summary.render(title="t", pictures=[])).said
+    assert "Checkpoints" not in page_with([]).said
+    page = page_with([ledger_row("m-16", "main", **extracted(400_000))])
+    assert "other checkpoints" not in page.said
+    assert "Published" not in page.said
+    assert "digest" not in page.said
+    assert page.rows == []
+
+
+def test_copies_are_warned_of_and_those_that_are_alike_are_one_row():
+    rows = [ledger_row("m-16", f"step{step}") for step in (1, 2)]
+    rows += [
+        ledger_row("m-16", f"step{step}", duplicate_of="main", published_defect="confirmed") for step in range(3, 9)
+    ]
+    rows += [ledger_row("m-16", "step9", duplicate_of="step1, step2"), ledger_row("m-16", "main")]
+    page = page_with(rows)
+    assert "those of other checkpoints: 7 of 9 of m-16. Figures over training leave them out." in page.said
+    assert page.rows[1:] == [
+        ["m-16", "6", "step3, step4, step5, step6 and 2 more", "main", "confirmed"],
+        ["m-16", "1", "step9", "step1 and step2", "not published"],
+    ]
+
+
+def test_published_defects_that_the_digests_do_not_confirm_are_named():
+    rows = [
+        ledger_row("m-16", "step1", duplicate_of="step0", published_defect="confirmed"),
+        ledger_row("m-16", "step2", published_defect="not confirmed"),
+        ledger_row("m-64", "step3", published_defect="not in this run"),
+    ]
+    said = page_with(rows).said
+    assert "do not show here: m-16 step2 (not confirmed); m-64 step3 (what it equals is not in this run)." in said
+    assert "m-16 step1" not in said
+
+
+def test_tables_that_were_checked_against_no_digest_are_named():
+    rows = [
+        ledger_row("m-16", "main", **extracted(1, "none")),
+        ledger_row("m-32", "main", **extracted(1, "crc32")),
+        ledger_row("m-64", "main", **extracted(1, "sha256")),
+        ledger_row("m-128", "main"),
+    ]
+    said = page_with(rows).said
+    assert "checked against no digest: the embedding tables of m-16 main. With verify: full" in said
+
+
+def test_the_script_takes_the_ledger_among_the_tables(run, tmp_path):
+    ledger = tmp_path / "tables" / "ledger.parquet"
+    write_table(ledger, ledger_of([ledger_row("m-16", "main", **extracted(27_400))]), ledger_table.SCHEMA)
+    assert "took 27.4 kB of checkpoints of 10 MB." in page_of(run, tables=[*run["tables"], ledger]).said
+
+
+def test_copies_are_not_counted_as_followed_checkpoints(geometry):
+    rows = geometry.to_pandas()
+    steps = [rows.assign(revision=f"step{step}", step=step) for step in (0, 1, 2)]
+    steps[1]["duplicate_of"] = "step2"
+    table = pa.Table.from_pandas(pd.concat([rows, *steps]), schema=geometry_table.SUMMARY, preserve_index=False)
+    assert "m-16 at 2 checkpoints" in Page(summary.render(title="t", pictures=[], geometry=table)).said
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (27_400, "27.4 kB"), (999_999, "1 MB"), (1.2e6, "1.2 MB"), (2e12, "2 TB")],
+)
+def test_sizes_are_said_in_three_digits(count, words):
+    table = ledger_of([ledger_row("m", "main", checkpoint_bytes=int(count))])
+    assert f"are {words}." in Page(summary.render(title="t", pictures=[], ledger=table)).said

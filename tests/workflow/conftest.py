@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "rules", "scripts", "lm_geometry", "schemas", "profiles", "envs", "config.yaml", "configs")
+PARTS = (
+    "Snakefile", "rules", "scripts", "lm_geometry", "schemas", "profiles", "envs", "reference",
+    "config.yaml", "configs",
+)  # fmt: skip
 TINY = PROJECT / "tests" / "config" / "tiny.yaml"
 
 

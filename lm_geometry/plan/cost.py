@@ -1,0 +1,275 @@
+"""What each kind of job takes: bytes over the network, bytes on disk, memory, seconds. Arithmetic only.
+
+Memory is the peak of the resident set, in bytes; bytes and seconds are best estimates without a margin (``resources``
+adds it). Constants were measured on two cores of an AMD EPYC (Zen 4) at 2.6 GHz with the versions of the lock file, one
+thread a job, as CPU seconds and greatest resident set of single jobs; what was run stands beside each.
+"""
+
+import math
+from collections.abc import Sequence
+
+from lm_geometry.plan.model_facts import ModelFacts
+
+# Held by a process that has imported numpy, scipy, pyarrow and the hub's client (70 to 100 MB) ...
+LIGHT_BYTES = 100e6
+# ... and torch, transformers and one model class (485 to 488 MB after a float32 model was mapped, not yet read).
+TORCH_BYTES = 485e6
+
+NETWORK_RATE = 12.5e6
+"""Bytes a second over the network: 100 Mbit/s, a household's line."""
+
+CPU_FLOPS = 60e9
+"""Operations a second of one thread in float32. Forward passes gave 57e9 to 78e9, a matrix product of 1024 85e9."""
+
+GPU_FLOPS = 10e12
+"""Operations a second of a GPU in float32 without tensor cores: half of what an A100 is rated for. Not measured."""
+
+DAY = 86_400.0
+
+# -- the embedding study ---------------------------------------------------------------------------------------------
+
+# Headers, indexes and directories that are read on the way to one tensor.
+_OVERHEAD_BYTES = 100_000
+# Vectors of one block of a table, and of one row group (``embeddings.blocks``).
+_BLOCK_BYTES = 16e6
+# Raw bytes, float32, mask of finite values, encoded and compressed pages of one block: 204 MB above the libraries for
+# a table of 50,304 x 768, 289 MB for 2,048 columns, whose float32 blocks came from a random generator.
+_BLOCK_COPIES = 4
+# Held by a job that extracts a table, with the tokenizers' library: 142 MB beside the smallest tables.
+_EXTRACTION_BYTES = 140e6
+# A row's token: as text, in the tokenizer's two maps, and in the Parquet file's columns.
+_TOKEN_BYTES = 500
+# Share of float32 that half-precision values take after byte-stream-split and zstd: 0.34 for random ones, 0.43 to 0.5
+# for trained ones, whose exponents vary more. Values that fill float32 keep most of it.
+_HALF_SHARE, _FULL_SHARE = 0.45, 0.87
+# Pooled vectors use all of float32: 0.75 of it.
+_POOLED_SHARE = 0.75
+# Bytes a second of writing a table: byte-stream-split, zstd, and the tokens.
+_WRITE_RATE = 150e6
+# The columns of a count, their conversion to a sparse matrix, and its products' copies: 515 MB for 2.58 million counts.
+_COUNT_BYTES = 200
+# Sums of pooled vectors are made in float64, in parts of at most this much, and handed on as float32.
+_PART_BYTES = 1.6e9
+# Counts times columns, a second.
+_POOL_RATE = 1.4e9
+_POOLED_WRITE_RATE = 50e6
+# A pooled table is read, decoded and joined: 3.5 times itself between 768 and 2,048 columns of 26,657 texts.
+_READ_COPIES = 3.5
+# Similarities of queries and documents are held for this many pairs at a time, with the keys they are ranked by.
+_PAIRS, _PAIR_BYTES = 2**23, 60
+# Columns of the documents that are widened to float64 at a time.
+_WIDENED = 512 * 8
+# A random table is drawn in blocks of 2^24 values: words, bytes, values.
+_DRAW_BYTES = 150e6
+# What torch's import alone takes, where it draws the tables.
+_TORCH_IMPORT = 135e6
+# Values a second that are drawn, and that are then looked up.
+_DRAW_RATE, _LOOK_UP_RATE = 280e6, 280e6
+# Ranking goes by pairs of a query and a document, metrics by queries, products by operations in float64.
+_RANK_RATE, _METRICS_RATE, _PRODUCT_RATE = 20e6, 2500.0, 30e9
+LIGHT_SECONDS = 1.0
+"""Start of a job that imports no torch."""
+
+TEXTS_ASSUMED = (25_657, 1_000)
+"""Documents and queries of a collection that is not here yet: those of SCIDOCS."""
+
+COUNTS_PER_TEXT = 120
+"""Different tokens in a text, for the same reason."""
+
+ROWS_ASSUMED = 50_000
+"""Rows of a tokenizer's random table."""
+
+
+def table_fetch_bytes(facts: ModelFacts, verify: str) -> int:
+    """Return the bytes fetched for an embedding table; with ``verify`` 'full' those of the whole file it lies in.
+
+    A tensor is never larger than the files that may hold it, whatever config.json says of its shape.
+    """
+    if verify == "full":
+        return facts.table_file_bytes
+    return min(facts.table_bytes + _OVERHEAD_BYTES, facts.table_file_bytes)
+
+
+def table_disk_bytes(rows: int, width: int, value_bytes: int) -> int:
+    """Return the size of an extracted table's Parquet file."""
+    return round(4 * rows * width * (_HALF_SHARE if value_bytes <= 2 else _FULL_SHARE))
+
+
+def extraction_memory(rows: int, width: int) -> int:
+    """Return the memory of extracting a table of ``rows`` x ``width``, which goes block by block."""
+    block = min(_BLOCK_BYTES, 4 * rows * width)
+    return round(_EXTRACTION_BYTES + _BLOCK_COPIES * block + _TOKEN_BYTES * rows)
+
+
+def extraction_seconds(rows: int, width: int) -> float:
+    """Return the time of extracting a table, its fetch left aside."""
+    return LIGHT_SECONDS + 4 * rows * width / _WRITE_RATE
+
+
+def pooled_disk_bytes(n_texts: int, width: int) -> int:
+    """Return the size of the pooled vectors of a collection's texts."""
+    return round(4 * n_texts * width * _POOLED_SHARE)
+
+
+def pooling_memory(n_texts: int, n_counts: int, rows: int, width: int) -> int:
+    """Return the memory of pooling a collection with a table.
+
+    Parameters
+    ----------
+    n_texts, n_counts : int
+        Documents and queries together, and their token counts that are not zero.
+    rows, width : int
+        Shape of the table.
+    """
+    sums = min(8 * n_texts * width, _PART_BYTES)
+    blocks = _BLOCK_COPIES * min(_BLOCK_BYTES, 4 * rows * width)
+    return round(LIGHT_BYTES + 1.5 * sums + blocks + _COUNT_BYTES * n_counts)
+
+
+def pooling_seconds(n_texts: int, n_counts: int, rows: int, width: int) -> float:
+    """Return the time of pooling; arguments as in ``pooling_memory``."""
+    products = n_counts * width / _POOL_RATE
+    return LIGHT_SECONDS + products + 4 * n_texts * width / _POOLED_WRITE_RATE + 4 * rows * width / (4 * _WRITE_RATE)
+
+
+def scoring_memory(
+    n_documents: int, n_queries: int, n_counts: int, *, pooled: int, drawn: int, generator: str = "legacy_bf16"
+) -> int:
+    """Return the memory of scoring.
+
+    Parameters
+    ----------
+    n_documents, n_queries, n_counts : int
+        Texts of the collection, and their token counts that are not zero.
+    pooled : int
+        Columns of the pooled table that is read, 0 for none.
+    drawn : int
+        Most columns of a random table that is pooled in the job, 0 for none.
+    generator : str
+        What draws it; 'torch' brings torch with it.
+    """
+    texts = n_documents + n_queries
+    pairs = _PAIR_BYTES * min(_PAIRS, n_documents * n_queries)
+    held = pairs + _WIDENED * n_documents + _COUNT_BYTES / 5 * n_counts
+    held += 4 * texts * (_READ_COPIES * pooled + drawn) + (_DRAW_BYTES if drawn else 0)
+    libraries = LIGHT_BYTES + (_TORCH_IMPORT if drawn and generator == "torch" else 0)
+    return round(libraries + max(held, _COUNT_BYTES * n_counts))
+
+
+def scoring_seconds(
+    n_documents: int, n_queries: int, n_counts: int, *, widths: Sequence[int], draws: Sequence[tuple[int, int, int]]
+) -> float:
+    """Return the time of scoring.
+
+    Parameters
+    ----------
+    n_documents, n_queries, n_counts : int
+        As in ``scoring_memory``.
+    widths : sequence of int
+        Columns of each variant and seed that is scored.
+    draws : sequence of (rows, columns, n_columns)
+        Random tables that are drawn, and how many of their first columns are pooled.
+    """
+    pairs = n_documents * n_queries
+    ranked = len(widths) * (pairs / _RANK_RATE + n_queries / _METRICS_RATE)
+    products = 2 * pairs * sum(widths) / _PRODUCT_RATE
+    drawn = sum(rows * (columns / _DRAW_RATE + used / _LOOK_UP_RATE) for rows, columns, used in draws)
+    pooled = n_counts * sum(used for _, _, used in draws) / _POOL_RATE
+    return LIGHT_SECONDS + ranked + products + drawn + pooled
+
+
+# -- the dynamics study ----------------------------------------------------------------------------------------------
+
+# A byte-level vocabulary of V tokens spells English in about 0.28 log2 V characters a token: 3.09 for the 2,048 of the
+# embedded tokenizers, 4.4 for 50,000.
+_CHARACTERS_PER_BIT = 0.28
+# Tokens of one forward pass (``hidden_states.BATCH_TOKENS``).
+_BATCH_TOKENS = 2048
+# What a pass holds for each token beside its layers' states: a block's queries, keys, values, products and residuals,
+# and three arrays of the feed-forward layer; all of it twice, as freed memory comes back late. Within 7 % of GPT-NeoX
+# with 768 x 12 and 2048 x 8 and of T5 with 512 x 6 + 6.
+_BLOCK_ARRAYS, _INNER_ARRAYS, _LATE = 8, 3, 2
+_ACTIVATION_BASE = 100e6
+# A CUDA context with its libraries. Not measured.
+_CUDA_BYTES = 600e6
+# Imports of torch and transformers, and the model's construction: 5 to 6 s alone, 8 s beside another job.
+_TORCH_START = 7.0
+# Bytes a second of hashing a checkpoint, reading it and turning it into float32.
+_LOAD_RATE = 300e6
+# Share of float32 that states take on disk: 0.79 to 0.83. Seconds to check, order, encode and write them: 120 MB/s.
+_DUMP_SHARE, _DUMP_RATE = 0.82, 120e6
+# A layer is read, joined and checked while the one before it is held: 4.4 times a layer, over all embedded models.
+_LAYER_COPIES = 4.4
+# Of the libraries and a batch's blocks, the 200 MB that measuring held beside its layers.
+_MEASURE_BYTES = 200e6
+# float64 copies of a batch, and of the smaller Gram matrix.
+_BATCH_COPIES, _GRAM_COPIES = 5, 3
+# Seconds per pair of rows for candidates and their distances; operations a second in float32 and in float64.
+_NEIGHBOUR_PAIRS, _GEOMETRY_FLOPS, _SPECTRUM_FLOPS = 50e6, 70e9, 30e9
+# Seconds of a batch's spectra beside the products: equal rows, eigenvalues, null draws.
+_SPECTRUM_BATCH = 0.02
+# Batches with one occurrence of each token type cost this much beside the others.
+_TYPE_MATCHED = 1.3
+
+
+def n_tokens(n_characters: int, vocab_rows: int) -> int:
+    """Return about how many tokens a text of that many characters is to a tokenizer of that many tokens."""
+    return round(n_characters / (_CHARACTERS_PER_BIT * math.log2(max(vocab_rows, 256))))
+
+
+def forward_memory(facts: ModelFacts) -> int:
+    """Return the memory of forward passes on a CPU.
+
+    Weights are loaded in float32, without an output matrix. Files are mapped: half-precision weights stand in memory
+    beside their float32 copies until all are loaded, float32 ones are used where they lie.
+    """
+    weights = 4 * facts.parameters.loaded
+    mapped = facts.parameters.loaded * facts.value_bytes if facts.value_bytes != 4 else 0
+    return round(TORCH_BYTES + weights + max(mapped, activation_bytes(facts)))
+
+
+def forward_gpu_memory(facts: ModelFacts) -> int:
+    """Return the GPU memory of forward passes: float32 weights and a batch's states."""
+    return round(_CUDA_BYTES + 4 * facts.parameters.loaded + activation_bytes(facts))
+
+
+def activation_bytes(facts: ModelFacts) -> int:
+    """Return what a forward pass holds beside the weights."""
+    per_token = facts.hidden_width * (facts.n_states + _BLOCK_ARRAYS) + facts.inner_width * _INNER_ARRAYS
+    return round(_ACTIVATION_BASE + _LATE * 4 * _BATCH_TOKENS * per_token)
+
+
+def dump_disk_bytes(facts: ModelFacts, tokens: int) -> int:
+    """Return the size of the hidden states of ``tokens`` tokens at all layers."""
+    return round(4 * _DUMP_SHARE * tokens * facts.n_states * facts.hidden_width)
+
+
+def forward_seconds(facts: ModelFacts, tokens: int, *, flops: float = CPU_FLOPS) -> float:
+    """Return the time of forward passes over ``tokens`` tokens, from the start of the job to its last file.
+
+    Two operations a parameter and token, at ``flops`` a second; attention over a chunk is a few per cent more.
+    """
+    loading = facts.weight_bytes / _LOAD_RATE
+    writing = 4 * tokens * facts.n_states * facts.hidden_width / _DUMP_RATE
+    return _TORCH_START + loading + 2 * tokens * facts.parameters.multiplied / flops + writing
+
+
+def measuring_memory(n_rows: int, width: int, batch_size: int) -> int:
+    """Return the memory of measuring a dump whose widest layer has ``n_rows`` vectors of ``width``."""
+    smaller = min(width, batch_size)
+    batch = 8 * (_BATCH_COPIES * batch_size * width + _GRAM_COPIES * smaller * smaller)
+    return round(_MEASURE_BYTES + 4 * _LAYER_COPIES * n_rows * width + batch)
+
+
+def spectrum_seconds(n_layers: int, n_batches: int, batch_size: int, width: int) -> float:
+    """Return the time of measuring anisotropy: three Gram matrices a batch, and the greatest eigenvalue of each."""
+    small, large = sorted((batch_size, width))
+    batch = _SPECTRUM_BATCH + 6 * large * small * small / _SPECTRUM_FLOPS
+    return LIGHT_SECONDS + _TYPE_MATCHED * n_layers * n_batches * batch
+
+
+def dimension_seconds(n_layers: int, n_batches: int, batch_size: int, width: int) -> float:
+    """Return the time of measuring intrinsic dimension: the distances of all pairs of a batch."""
+    pairs = batch_size * batch_size
+    batch = pairs / _NEIGHBOUR_PAIRS + 2 * pairs * width / _GEOMETRY_FLOPS
+    return LIGHT_SECONDS + _TYPE_MATCHED * n_layers * n_batches * batch

@@ -1,0 +1,140 @@
+"""How many jobs of each rule a config comes to, and the settings that a plan is made from."""
+
+from collections import Counter
+from typing import Any
+
+from lm_geometry.configuration.models import EMBEDDED, Run
+from lm_geometry.configuration.view import Study
+from lm_geometry.demo.recipes import RECIPES
+
+KNOWN_COLLECTIONS = {"SCIDOCS": (25_657, 1_000), EMBEDDED: (1_709, 1_709)}
+"""Documents and queries of collections whose size is known beforehand; Python versions differ in their docstrings."""
+
+
+def count_jobs(study: Study) -> dict[str, int]:
+    """Return how many jobs each rule has when a study is made from an empty results folder, ``all`` included."""
+    jobs = _shared_jobs(study) + _embedded_jobs(study)
+    for run in study.runs:
+        jobs.update(jobs_of_run(run, study))
+    return dict(+jobs)
+
+
+def jobs_of_run(run: Run, study: Study) -> dict[str, int]:
+    """Return the jobs that belong to one revision of a model alone, by rule."""
+    rules = ["resolve_model"]
+    if run in study.scaling.runs:
+        rules += ["extract_embedding_table", "pool_collection", "score_variants"]
+    if run in study.dynamics.runs:
+        rules += ["fetch_checkpoint", "dump_hidden_states", "measure_anisotropy", "measure_intrinsic_dimension"]
+    return dict.fromkeys(rules, 1)
+
+
+def _shared_jobs(study: Study) -> Counter[str]:
+    """Return the jobs that several models share: texts, tokenizers, tables, figures."""
+    scaling, dynamics = study.scaling, study.dynamics
+    tokenizers = len(scaling.tokenizers)
+    jobs = Counter(
+        all=1,
+        find_duplicate_checkpoints=1,
+        collect_ledger=1,
+        write_summary=1,
+        fetch_tokenizer=len({study.models.tokenizer(run.model) for run in study.runs}),
+    )
+    if scaling.section:
+        jobs.update(
+            fetch_collection=int(tokenizers > 0),
+            tokenize_collection=tokenizers,
+            score_random_tokenizer=tokenizers if scaling.random_tokenizer else 0,
+            collect_retrieval_scores=1,
+            plot_suite_scaling=len(scaling.suites),
+            plot_all_suites=1,
+            plot_random_baselines=int(scaling.random_tokenizer is not None),
+        )
+    if dynamics.section:
+        corpus = int(bool(dynamics.runs))
+        jobs.update(
+            fetch_enwik8=corpus,
+            clean_enwik8=corpus,
+            sample_chunks=corpus,
+            collect_geometry=1,
+            plot_profiles=int(bool(dynamics.profiles)),
+            plot_training_dimension=len(dynamics.training),
+            plot_training_anisotropy=len(dynamics.training),
+        )
+    return jobs
+
+
+def _embedded_jobs(study: Study) -> Counter[str]:
+    """Return the jobs that make the embedded texts, tokenizers and models."""
+    models = study.embedded_models
+    trained_on = {RECIPES[name].tokenizer for name in models}
+    labels = {study.models.tokenizer_label(run.model) for run in study.runs}
+    tokenizers = trained_on | {
+        label.removeprefix(f"{EMBEDDED}:") for label in labels if label.startswith(f"{EMBEDDED}:")
+    }
+    collection = study.scaling.setting("collection") == EMBEDDED and bool(study.scaling.runs)
+    corpus = study.dynamics.setting("corpus") == EMBEDDED and bool(study.dynamics.runs)
+    return Counter(
+        extract_prose=int(bool(tokenizers) or collection or corpus),
+        make_collection=int(collection),
+        make_dump=int(corpus),
+        train_tokenizer=len(tokenizers),
+        tokenize_prose=len(trained_on),
+        train_model=len(models),
+        check_training=int(bool(models)),
+    )
+
+
+def plan_settings(study: Study) -> dict[str, Any]:
+    """Return what ``write_plan`` takes as ``study``: the settings that a plan follows from, as plain values.
+
+    Returns
+    -------
+    dict
+        ``jobs`` : dict of str to int
+            Jobs by rule (``count_jobs``).
+        ``run_jobs`` : list of int
+            Jobs of each run alone, in the order of ``study.runs``.
+        ``scored``, ``dumped`` : list of [model, revision]
+            Runs whose tables are scored, and whose hidden states are measured.
+        ``collection`` : str
+            Name of the collection.
+        ``texts`` : list of int, or None
+            Its documents and queries; None where they are not known beforehand.
+        ``variants``, ``random_seeds``, ``random_generator``
+            As in the config; empty and None without the embedding study.
+        ``random_widths``, ``random_tokenizer_seeds`` : list of int
+            Widths and seeds of the random tokenizer baselines; empty where none are asked for.
+        ``n_characters`` : int
+            Characters of all chunks together, 0 without the dynamics study.
+        ``n_batches``, ``batch_size``, ``device``
+            As in the config; None without the dynamics study.
+        ``verify``, ``keep_checkpoints``, ``keep_hidden_states``
+            As in the config.
+        ``cache_dir``, ``results_dir`` : str
+            Folders whose disks are looked at.
+    """
+    scaling, dynamics, config = study.scaling, study.dynamics, study.config
+    known = KNOWN_COLLECTIONS.get(scaling.collection)
+    return {
+        "jobs": count_jobs(study),
+        "run_jobs": [sum(jobs_of_run(run, study).values()) for run in study.runs],
+        "scored": [[run.model, run.revision] for run in scaling.runs],
+        "dumped": [[run.model, run.revision] for run in dynamics.runs],
+        "collection": scaling.collection,
+        "texts": list(known) if known else None,
+        "variants": scaling.setting("variants") or [],
+        "random_seeds": scaling.setting("random_seeds") or [],
+        "random_generator": scaling.setting("random_generator"),
+        "random_widths": scaling.random_setting("widths") or [],
+        "random_tokenizer_seeds": scaling.random_setting("seeds") or [],
+        "n_characters": dynamics.n_characters,
+        "n_batches": dynamics.setting("n_batches"),
+        "batch_size": dynamics.setting("batch_size"),
+        "device": dynamics.setting("device"),
+        "verify": config["verify"],
+        "keep_checkpoints": config["keep_checkpoints"],
+        "keep_hidden_states": bool(dynamics.setting("keep_hidden_states")),
+        "cache_dir": config["cache_dir"],
+        "results_dir": config["results_dir"],
+    }

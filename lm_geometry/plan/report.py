@@ -1,0 +1,230 @@
+"""The plan as text for a screen: a table, the rates it rests on, and what will not do on this machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_geometry.plan import cost
+from lm_geometry.plan.model_facts import BIN
+
+Row = Mapping[str, Any]
+
+WIDTH = 120
+PLACES = ("cache_dir", "results_dir")
+"""Settings that name a folder whose disk is looked at; where it lies is no part of what a run costs."""
+
+_HEADINGS = (
+    "model", "revision", "params", "weights", "tables", "whole", "disk", "memory", "GPU mem", "forward", "jobs",
+)  # fmt: skip
+_REVISION_WIDTH = 20
+_NONE = "-"
+_TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan is held against.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Memory of the machine.
+    has_gpu : bool
+        Whether forward passes find a GPU.
+    free_bytes : mapping of str to int
+        Free space on the disk of ``cache_dir`` and of ``results_dir``.
+    one_disk : bool
+        Whether both lie on the same disk.
+    """
+
+    memory_bytes: int
+    has_gpu: bool
+    free_bytes: Mapping[str, int]
+    one_disk: bool
+
+
+def plan_text(rows: Sequence[Row], study: Mapping[str, Any], machine: Machine) -> str:
+    """Return the plan, at most 120 columns wide, ending in a line break.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Rows of ``tables.plan``, the total last.
+    study : mapping
+        See ``jobs.plan_settings``.
+    machine : Machine
+        What warnings compare with.
+    """
+    total = rows[-1]
+    lines = [*_table(rows), "", *_notes(total, study)]
+    lines += [f"note: {note}" for note in _doubts(rows)]
+    lines += [f"WARNING: {warning}" for warning in warnings(rows, study, machine)]
+    return "\n".join(lines) + "\n"
+
+
+def warnings(rows: Sequence[Row], study: Mapping[str, Any], machine: Machine) -> list[str]:
+    """Return one line for each thing that will not do on this machine."""
+    total = rows[-1]
+    found = [*_disk_warnings(total, study, machine)]
+    found += _memory_warnings(rows, machine)
+    slow = [row for row in rows[:-1] if (row["forward_seconds"] or 0) > cost.DAY]
+    if slow and not machine.has_gpu:
+        longest = max(slow, key=lambda row: row["forward_seconds"])
+        found.append(
+            f"no GPU: the forward passes of {longest['model']} take {in_time(longest['forward_seconds'])}"
+            f"{_largest_of(slow)}"
+        )
+    return found
+
+
+def _memory_warnings(rows: Sequence[Row], machine: Machine) -> list[str]:
+    """Return a line for each rule whose jobs need more than there is; the total knows the one of no model."""
+    *runs, total = rows
+    needy: dict[str, list[Row]] = {}
+    for row in runs:
+        if row["memory_bytes"] > machine.memory_bytes:
+            needy.setdefault(row["memory_rule"], []).append(row)
+    found = []
+    for rule, group in needy.items():
+        most = max(group, key=lambda row: row["memory_bytes"])
+        found.append(_too_large(f"{rule} of {most['model']}", most, machine) + _largest_of(group))
+    if total["memory_bytes"] > machine.memory_bytes and total["memory_rule"] not in needy:
+        found.append(_too_large(total["memory_rule"], total, machine))
+    return found
+
+
+def _largest_of(group: Sequence[Row]) -> str:
+    return f" (the most of {len(group)} jobs)" if len(group) > 1 else ""
+
+
+def _too_large(job: str, row: Row, machine: Machine) -> str:
+    needed, there = in_bytes(row["memory_bytes"]), in_bytes(machine.memory_bytes)
+    return f"{job} takes {needed} of memory and this machine has {there}"
+
+
+def _disk_warnings(total: Row, study: Mapping[str, Any], machine: Machine) -> list[str]:
+    needed = {"cache_dir": total["cache_bytes"], "results_dir": total["results_bytes"]}
+    if machine.one_disk:
+        both, free = sum(needed.values()), machine.free_bytes["cache_dir"]
+        folders = f"cache_dir {study['cache_dir']} and results_dir {study['results_dir']} lie on one disk with"
+        return [f"{folders} {in_bytes(free)} free; up to {in_bytes(both)} are needed"] if both > free else []
+    return [
+        f"{name} {study[name]} has {in_bytes(machine.free_bytes[name])} free; up to {in_bytes(size)} are needed"
+        for name, size in needed.items()
+        if size > machine.free_bytes[name]
+    ]
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    lines = [_HEADINGS, *(_cells(row) for row in rows)]
+    # A column that nothing is said in is left out.
+    columns = [line for line in zip(*lines, strict=True) if set(line[1:]) != {_NONE}]
+    texts = [_fitted(columns[1], _REVISION_WIDTH), *(_aligned(column) for column in columns[2:])]
+    room = WIDTH - sum(2 + len(column[0]) for column in texts)
+    joined = ["  ".join(line).rstrip() for line in zip(_fitted(columns[0], room), *texts, strict=True)]
+    rule = "-" * max(map(len, joined))
+    return [joined[0], rule, *joined[1:-1], rule, joined[-1]]
+
+
+def _fitted(names: Sequence[str], width: int) -> list[str]:
+    """Return names of one width, at most ``width``; of long ones the middle is left out."""
+    width = min(width, max(map(len, names)))
+    return [_cut(name, width).ljust(width) for name in names]
+
+
+def _aligned(texts: Sequence[str]) -> list[str]:
+    width = max(map(len, texts))
+    return [text.rjust(width) for text in texts]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    if row["model"] is None:
+        names = (_TOTAL, "", "")
+    else:
+        names = (row["model"], row["revision"], ("" if row["from_config"] else "~") + in_count(row["parameters"]))
+    sizes = ("checkpoint_bytes", "table_fetch_bytes", "checkpoint_fetch_bytes")
+    return (
+        *names,
+        *(in_bytes(row[size]) for size in sizes),
+        in_bytes(row["cache_bytes"] + row["results_bytes"]),
+        in_bytes(row["memory_bytes"]),
+        in_bytes(row["gpu_memory_bytes"]),
+        in_time(row["forward_seconds"]),
+        str(row["jobs"]),
+    )
+
+
+def _notes(total: Row, study: Mapping[str, Any]) -> list[str]:
+    """Return what the columns mean and which rates they rest on."""
+    fetched = {"tables": total["table_fetch_bytes"], "whole checkpoints": total["checkpoint_fetch_bytes"]}
+    times = [f"{what} {in_time(size / cost.NETWORK_RATE)}" for what, size in fetched.items() if size]
+    lines = [
+        "weights: the checkpoint's files of one format. tables: to be fetched for the embedding study; whole:",
+        "checkpoints to be fetched for forward passes; 0 B for local sources. In total, disk is what is there at a",
+        "time, memory that of the largest job, and jobs are all of the run, from an empty results folder.",
+        f"Disk: {in_bytes(total['cache_bytes'])} in cache_dir, {in_bytes(total['results_bytes'])} in results_dir.",
+    ]
+    if times:
+        lines.append(f"Fetching at {cost.NETWORK_RATE / 1e6:g} MB/s: {', '.join(times)}.")
+    if study["dumped"]:
+        device = f"one thread at {cost.CPU_FLOPS / 1e9:g} GFLOP/s"
+        if total["gpu_memory_bytes"] is not None:
+            device = f"a GPU at {cost.GPU_FLOPS / 1e12:g} TFLOP/s"
+        lines.append(f"Forward passes in float32 on {device}, loading and writing included.")
+    lines.append(f"All other jobs take {in_time(total['other_seconds'])} of one thread.")
+    if study["scored"] and study["texts"] is None:
+        documents, queries = cost.TEXTS_ASSUMED
+        lines.append(f"The collection is not known yet; {documents:,} documents and {queries:,} queries are assumed.")
+    return lines
+
+
+def _doubts(rows: Sequence[Row]) -> list[str]:
+    """Return what the plan cannot know from a listing."""
+    guessed = sum(not row["from_config"] for row in rows[:-1])
+    torch_files = sum(row["weight_format"] == BIN and row["table_fetch_bytes"] > 0 for row in rows[:-1])
+    doubts = []
+    if guessed:
+        doubts.append(f"parameters marked ~ are guessed from the files' size ({guessed} of {len(rows) - 1})")
+    if torch_files:
+        doubts.append(f"{torch_files} tables lie in .bin files; one in torch's format before 1.6 must be fetched whole")
+    return doubts
+
+
+def _cut(name: str, width: int) -> str:
+    if len(name) <= width:
+        return name
+    end = (width - 1) // 2
+    return f"{name[: width - 1 - end]}…{name[-end:]}"
+
+
+def in_bytes(size: int | None) -> str:
+    """Return a size for people, in steps of 1000: 12 kB, 3.4 MB, 56 GB."""
+    return _NONE if size is None else _scaled(size, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def in_count(count: int) -> str:
+    """Return a number of parameters for people: 14M, 1.3B."""
+    return _scaled(count, ("", "k", "M", "B", "T")).replace(" ", "")
+
+
+def in_time(seconds: float | None) -> str:
+    """Return a time for people: 12 s, 3.4 min, 5.6 h, 78 days."""
+    if seconds is None:
+        return _NONE
+    for unit, length in (("days", cost.DAY), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{_digits(seconds / length)} {unit}"
+    return f"{_digits(seconds)} s"
+
+
+def _scaled(value: float, units: Sequence[str]) -> str:
+    step = 0
+    while step < len(units) - 1 and float(_digits(value / 1000**step)) >= 1000:
+        step += 1
+    number = _digits(value / 1000**step) if step else f"{value:.0f}"
+    return f"{number} {units[step]}".strip()
+
+
+def _digits(value: float) -> str:
+    """Return two digits at least, so that rounding errs by no more than a twentieth."""
+    return f"{value:.1f}" if 0 < value < 9.95 else f"{value:.0f}"

@@ -1,0 +1,217 @@
+"""What jobs ask of a machine: Snakemake's mem_mb, disk_mb, runtime and gpu, from the inputs that are there.
+
+Estimates of ``cost`` with a margin, and more on each retry. A function that reads a file made by an earlier job raises
+FileNotFoundError until that file is there; Snakemake then shows the resource as to be determined.
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from lm_geometry.checkpoints.source import parse_source
+from lm_geometry.embeddings.variants import STUDY_COLUMNS
+from lm_geometry.plan import cost
+from lm_geometry.plan.embedding_jobs import score_widths, variant_draws
+from lm_geometry.plan.model_facts import read_facts, require
+
+# Resident memory of a process that has imported the light libraries (numpy, scipy, pyarrow), torch and transformers
+# on top, or mteb with all it brings; measured with the versions of the lock file, rounded up.
+LIGHT_MB = 400
+TORCH_MB = 900
+MTEB_MB = 1800
+
+# Memory above the estimate, for allocators differ; time above it, for disks, cores and neighbours do.
+_MEMORY_MARGIN, _MEMORY_BASE_MB = 1.3, 100
+_TIME_MARGIN, _TIME_BASE_MINUTES = 4, 10
+# Rows of a random table whose tokenizer is not read for it: BLOOM's, the most of both studies.
+_MOST_ROWS = 250_880
+
+
+def memory_mb(base: int, *, per_input: float = 0.0) -> Callable[..., int]:
+    """Return a resource function: ``base`` MB and ``per_input`` MB for each MB of the job's input files."""
+
+    def needed(wildcards: Any, input: Any, attempt: int = 1) -> int:  # noqa: ARG001 (Snakemake passes by these names)
+        return attempt * (base + (round(per_input * float(input.size_mb)) if per_input else 0))
+
+    return needed
+
+
+def minutes(base: int, *, per_gb: float = 0.0) -> Callable[..., int]:
+    """Return a resource function: ``base`` minutes and ``per_gb`` minutes for each GB of the job's input files."""
+
+    def needed(wildcards: Any, input: Any, attempt: int = 1) -> int:  # noqa: ARG001
+        return attempt * (base + (round(per_gb * float(input.size_mb) / 1000) if per_gb else 0))
+
+    return needed
+
+
+def gpus(device: str | None) -> int:
+    """Return the GPUs of a forward pass: one where the config says cuda, or auto on a machine that has one."""
+    return int(device == "cuda" or (device == "auto" and has_gpu()))
+
+
+def has_gpu() -> bool:
+    """Say whether this machine has a CUDA device that may be used; asks no library, whose import takes seconds."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible not in ("", "-1") and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+# -- embedding tables ------------------------------------------------------------------------------------------------
+
+
+def extraction_mb(listing: str, config: str, *, attempt: int = 1) -> int:
+    """Return the memory of extracting an embedding table."""
+    facts = read_facts(listing, config)
+    return _memory(cost.extraction_memory(facts.vocab_rows, facts.embedding_width), attempt)
+
+
+def extraction_minutes(listing: str, config: str, source: str, verify: str, *, attempt: int = 1) -> int:
+    """Return the time of extracting an embedding table, its fetch included where ``source`` is on the hub."""
+    facts = read_facts(listing, config)
+    seconds = cost.extraction_seconds(facts.vocab_rows, facts.embedding_width)
+    if is_remote(source):
+        seconds += cost.table_fetch_bytes(facts, verify) / cost.NETWORK_RATE
+    return _minutes(seconds, attempt)
+
+
+def extraction_disk_mb(listing: str, config: str, source: str, verify: str) -> int:
+    """Return the disk of extracting an embedding table: its Parquet file, and what is fetched for it."""
+    facts = read_facts(listing, config)
+    table = cost.table_disk_bytes(facts.vocab_rows, facts.embedding_width, facts.value_bytes)
+    return _disk(table + (cost.table_fetch_bytes(facts, verify) if is_remote(source) else 0))
+
+
+# -- the collection --------------------------------------------------------------------------------------------------
+
+
+def pooling_mb(texts: Sequence[str], counts: str, table: str, *, attempt: int = 1) -> int:
+    """Return the memory of pooling; ``texts`` are the tables of documents and queries."""
+    return _memory(cost.pooling_memory(sum(map(_rows, texts)), _rows(counts), _rows(table), _width(table)), attempt)
+
+
+def pooling_minutes(texts: Sequence[str], counts: str, table: str, *, attempt: int = 1) -> int:
+    """Return the time of pooling; arguments as in ``pooling_mb``."""
+    return _minutes(cost.pooling_seconds(sum(map(_rows, texts)), _rows(counts), _rows(table), _width(table)), attempt)
+
+
+def pooling_disk_mb(texts: Sequence[str], table: str) -> int:
+    """Return the size of the pooled vectors; arguments as in ``pooling_mb``."""
+    return _disk(cost.pooled_disk_bytes(sum(map(_rows, texts)), _width(table)))
+
+
+def scoring_mb(
+    texts: Sequence[str], counts: str, pooled: str, variants: Sequence[str], generator: str, *, attempt: int = 1
+) -> int:
+    """Return the memory of scoring the variants of a pooled table; ``texts`` are documents, then queries."""
+    width = _width(pooled)
+    drawn = max(variant_draws(variants, width).values(), default=0)
+    sizes = [*map(_rows, texts), _rows(counts)]
+    return _memory(cost.scoring_memory(*sizes, pooled=width, drawn=drawn, generator=generator), attempt)
+
+
+def scoring_minutes(
+    texts: Sequence[str], counts: str, pooled: str, variants: Sequence[str], n_seeds: int, *, attempt: int = 1
+) -> int:
+    """Return the time of scoring; arguments as in ``scoring_mb``, and how many seeds a random variant has."""
+    width = _width(pooled)
+    draws = [(_MOST_ROWS, columns, used) for columns, used in variant_draws(variants, width).items()] * n_seeds
+    sizes = [*map(_rows, texts), _rows(counts)]
+    return _minutes(cost.scoring_seconds(*sizes, widths=score_widths(variants, width, n_seeds), draws=draws), attempt)
+
+
+def random_scoring_mb(
+    texts: Sequence[str], counts: str, widths: Sequence[int], generator: str, *, attempt: int = 1
+) -> int:
+    """Return the memory of scoring random tables of several widths; ``texts`` are documents, then queries."""
+    sizes = [*map(_rows, texts), _rows(counts)]
+    return _memory(cost.scoring_memory(*sizes, pooled=0, drawn=max(widths), generator=generator), attempt)
+
+
+def random_scoring_minutes(
+    texts: Sequence[str], counts: str, widths: Sequence[int], n_seeds: int, *, attempt: int = 1
+) -> int:
+    """Return the time of scoring random tables; arguments as in ``random_scoring_mb``, and how many seeds."""
+    sizes = [*map(_rows, texts), _rows(counts)]
+    draws = [(_MOST_ROWS, max(STUDY_COLUMNS, *widths), max(widths))] * n_seeds
+    return _minutes(cost.scoring_seconds(*sizes, widths=list(widths) * n_seeds, draws=draws), attempt)
+
+
+# -- checkpoints and hidden states -----------------------------------------------------------------------------------
+
+
+def fetch_minutes(listing: str, config: str, source: str, *, attempt: int = 1) -> int:
+    """Return the time of having a whole checkpoint on this machine."""
+    fetched = read_facts(listing, config).weight_bytes if is_remote(source) else 0
+    return _minutes(fetched / cost.NETWORK_RATE, attempt)
+
+
+def fetch_disk_mb(listing: str, config: str, source: str) -> int:
+    """Return the disk of having a whole checkpoint on this machine."""
+    return _disk(read_facts(listing, config).weight_bytes if is_remote(source) else 0)
+
+
+def dump_mb(checkpoint: str, config: str, *, attempt: int = 1) -> int:
+    """Return the memory of forward passes, on a GPU too: weights go through it."""
+    return _memory(cost.forward_memory(read_facts(checkpoint, config)), attempt)
+
+
+def dump_minutes(checkpoint: str, config: str, n_characters: int, device: str, *, attempt: int = 1) -> int:
+    """Return the time of forward passes over a text of that many characters."""
+    facts = read_facts(checkpoint, config)
+    flops = cost.GPU_FLOPS if gpus(device) else cost.CPU_FLOPS
+    return _minutes(cost.forward_seconds(facts, cost.n_tokens(n_characters, facts.vocab_rows), flops=flops), attempt)
+
+
+def dump_disk_mb(checkpoint: str, config: str, n_characters: int) -> int:
+    """Return the size of the hidden states of a text of that many characters."""
+    facts = read_facts(checkpoint, config)
+    return _disk(cost.dump_disk_bytes(facts, cost.n_tokens(n_characters, facts.vocab_rows)))
+
+
+def measuring_mb(manifest: str, batch_size: int, *, attempt: int = 1) -> int:
+    """Return the memory of measuring a dump: two layers at a time, and a batch in float64."""
+    layers = _layers(manifest)
+    return _memory(max(cost.measuring_memory(layer["n_rows"], layer["width"], batch_size) for layer in layers), attempt)
+
+
+def measuring_minutes(manifest: str, n_batches: int, batch_size: int, *, attempt: int = 1) -> int:
+    """Return the time of measuring a dump, by whichever of the two measures takes longer."""
+    layers = _layers(manifest)
+    sizes = (len(layers), n_batches, batch_size, max(layer["width"] for layer in layers))
+    return _minutes(max(cost.spectrum_seconds(*sizes), cost.dimension_seconds(*sizes)), attempt)
+
+
+def is_remote(source: str) -> bool:
+    """Say whether a source's files come over the network."""
+    return parse_source(source).kind == "hub"
+
+
+def _memory(estimate: float, attempt: int) -> int:
+    return math.ceil(attempt * (_MEMORY_MARGIN * estimate / 1e6 + _MEMORY_BASE_MB))
+
+
+def _minutes(seconds: float, attempt: int) -> int:
+    return math.ceil(attempt * (_TIME_MARGIN * seconds / 60 + _TIME_BASE_MINUTES))
+
+
+def _disk(estimate: float) -> int:
+    return math.ceil(estimate / 1e6)
+
+
+def _rows(path: str) -> int:
+    require(path)
+    return pq.read_metadata(path).num_rows
+
+
+def _width(path: str) -> int:
+    require(path)
+    return pq.read_schema(path).field("vector").type.list_size
+
+
+def _layers(manifest: str) -> list[dict[str, int]]:
+    require(manifest)
+    return pq.read_table(manifest, columns=["n_rows", "width"]).to_pylist()

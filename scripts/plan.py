@@ -1,0 +1,36 @@
+"""Print what a run will fetch, store and compute, beside what this machine has."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_geometry.job import run_job
+from lm_geometry.plan.report import PLACES, Machine, plan_text
+from lm_geometry.plan.resources import has_gpu
+from lm_geometry.tables.files import read_table
+
+
+def plan(*, table: Path, study: Mapping[str, Any]) -> None:
+    """Print the plan; ``study`` is that of ``lm_geometry.plan.jobs.plan_settings``."""
+    print(plan_text(read_table(table).to_pylist(), study, _this_machine(study)), flush=True)
+
+
+def _this_machine(study: Mapping[str, Any]) -> Machine:
+    folders = {name: _existing(Path(study[name]).expanduser()) for name in PLACES}
+    return Machine(
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        has_gpu=has_gpu(),
+        free_bytes={name: shutil.disk_usage(folder).free for name, folder in folders.items()},
+        one_disk=len({folder.stat().st_dev for folder in folders.values()}) == 1,
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest above it that is there."""
+    return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+
+
+if __name__ == "__main__":
+    run_job(snakemake, plan)

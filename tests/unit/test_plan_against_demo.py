@@ -1,0 +1,54 @@
+"""What the plan says of the demo's jobs against what the benchmark files of a finished demo say."""
+
+import json
+from pathlib import Path
+
+import pytest
+from reference_configs import reference_config, reference_rows
+
+from benchmarks import plan as benchmark
+from lm_geometry.checkpoints.ledger import listing_table
+from lm_geometry.checkpoints.listed_file import ListedFile
+from lm_geometry.plan import cost
+from lm_geometry.tables import listing
+from lm_geometry.tables.files import write_table
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def test_memory_of_the_demos_jobs_is_right_within_a_factor_of_two():
+    """Times depend on what else ran; ``python -m benchmarks plan`` compares them too."""
+    found = benchmark.comparisons(PROJECT / "results")
+    if not found:
+        pytest.skip("needs a finished demo in results/ (make demo)")
+    wrong = [one for one in found if not 0.5 < one.memory_ratio < 2]
+    assert not wrong, "\n".join(f"{one.rule} {one.job}: {one.planned_mb:.0f}/{one.measured_mb:.0f} MB" for one in wrong)
+
+
+def _finished(folder, *, max_rss, seconds):
+    row = next(row for row in reference_rows() if row["model"] == "pythia-70m")
+    model = folder / "models" / "mine" / "main"
+    model.mkdir(parents=True)
+    files = [ListedFile("model.safetensors", "weights", 2 * int(row["n_params"]), None, True)]
+    write_table(model / "listing.parquet", listing_table(files), listing.SCHEMA)
+    (model / "config.json").write_text(json.dumps(reference_config(row)))
+    timing = folder / "timings" / "extract_embedding_table" / "mine" / "main.tsv"
+    timing.parent.mkdir(parents=True)
+    timing.write_text(f"s\tmax_rss\tcpu_time\n9\t{max_rss}\t{seconds}\n")
+    (folder / "summary.html").write_text("")
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 1.9, 2.1])
+def test_a_plan_that_is_off_by_more_than_two_fails_its_goal(share, tmp_path):
+    planned = cost.extraction_memory(50304, 512)
+    _finished(tmp_path, max_rss=share * planned / 2**20, seconds=3.0)
+    memory, time = benchmark.figures(tmp_path)
+    assert memory.value == pytest.approx(max(share, 1 / share), rel=1e-3)
+    assert memory.holds == (0.5 < share < 2)
+    assert time.holds is None
+
+
+def test_an_unfinished_demo_is_not_compared_with(tmp_path):
+    _finished(tmp_path, max_rss=1.0, seconds=1.0)
+    (tmp_path / "summary.html").unlink()
+    assert list(benchmark.figures(tmp_path)) == []
