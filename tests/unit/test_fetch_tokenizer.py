@@ -4,7 +4,7 @@ import json
 
 import pytest
 from loopback_hub import Repository, serve
-from tiny_models import save_tokenizer
+from tiny_models import SENTENCE, WORDS, save_tokenizer
 
 from lm_geometry import provenance
 from lm_geometry.checkpoints import folder as folder_module
@@ -213,3 +213,23 @@ def test_a_damaged_tokenizer_is_refused_and_not_left_behind(hub, tmp_path):
     assert not (tmp_path / "again").exists()
     fetch(REPOSITORY, tmp_path / "again", cache_dir=tmp_path / "cache")
     assert (tmp_path / "again" / "tokenizer.json").read_bytes() == (tmp_path / "out" / "tokenizer.json").read_bytes()
+
+
+def test_a_tokenizer_that_is_a_sentencepiece_model_alone_is_converted(tmp_path):
+    """As google/t5-v1_1-small comes: no tokenizer.json."""
+    import sentencepiece
+    from tokenizers import Tokenizer
+
+    folder = tmp_path / "t5"
+    folder.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([SENTENCE, *WORDS] * 20), model_prefix=str(folder / "spiece"), vocab_size=40,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    (folder / "spiece.vocab").unlink()
+    settings = {"tokenizer_class": "T5Tokenizer", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "extra_ids": 0}))
+    peer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    converted = Tokenizer.from_file(str(fetch(folder, tmp_path)))
+    for text in (SENTENCE, "that dog sat", ""):
+        assert converted.encode(text).ids == [*peer.encode(text), 1]

@@ -58,10 +58,10 @@ class Checkout:
         assert old in text, f"{old!r} is not in {relative}"
         path.write_text(text.replace(old, new))
 
-    def append(self, relative: str) -> None:
-        """Add a line of code to a file of the copy."""
+    def append(self, relative: str, line: str = "EDITED = True") -> None:
+        """Add a line, of code by default, to a file of the copy."""
         with (self.folder / relative).open("a") as file:
-            file.write("\nEDITED = True\n")
+            file.write(f"\n{line}\n")
 
     def copy(self, target: Path) -> "Checkout":
         """Return a copy with everything in it, modification times kept."""

@@ -23,6 +23,7 @@ GEOMETRY_AND_BELOW = {
     "write_summary": 1,
     "all": 1,
 }
+LEDGER = {"find_duplicate_checkpoints": 1, "collect_ledger": 1}
 N_DYNAMICS_RUNS = 3  # two checkpoints of the decoder, and the encoder
 
 
@@ -124,7 +125,36 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
         "dump_hidden_states": 1,
         "measure_anisotropy": 1,
         "measure_intrinsic_dimension": 1,
+        **LEDGER,
     }
+
+
+def test_one_more_checkpoint_is_one_more_listing(checkout):
+    checkout.edit("tiny.yaml", "revisions: [step0, step8]", "revisions: [step0, step2, step8]")
+    rules = checkout.rules_to_run()
+    assert {name: rules[name] for name in rules if name not in GEOMETRY_AND_BELOW} == {
+        "resolve_model": 1,
+        "fetch_checkpoint": 1,
+        "dump_hidden_states": 1,
+        "measure_anisotropy": 1,
+        "measure_intrinsic_dimension": 1,
+        **LEDGER,
+    }
+
+
+def test_a_defect_that_is_published_later_is_compared_and_nothing_is_measured_again(checkout):
+    defects = checkout.folder / "reference/known_checkpoint_defects.csv"
+    defects.touch()
+    assert checkout.rules_to_run() == {}
+    defects.write_text(defects.read_text() + "a/b,step1,step2,all weights,,https://example.org,\n")
+    rules = checkout.rules_to_run()
+    # Layer profiles are drawn from the table of geometry, which names the copies.
+    assert {name: rules[name] for name in rules if name not in GEOMETRY_AND_BELOW} == LEDGER
+
+
+def test_what_becomes_of_checkpoints_after_use_reruns_nothing(checkout):
+    checkout.append("tiny.yaml", "keep_checkpoints: false")
+    assert checkout.rules_to_run() == {}
 
 
 def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
@@ -140,10 +170,10 @@ def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
     options = ("--cores", "3", "-s", str(other.folder / "Snakefile"), "-d", str(work))
     other.run(*options, cwd=foreign, config=str(other.folder / "tiny.yaml"))
     assert {path.stem for path in (work / "results/logs").iterdir()} == {
-        path.stem for path in (other.folder / "scripts").glob("*.py")
+        path.stem for path in (other.folder / "scripts").glob("*.py") if "plan" not in path.stem
     }
     assert not list(foreign.iterdir())
-    for name in ("retrieval_scores", "geometry"):
+    for name in ("retrieval_scores", "geometry", "ledger"):
         for ending in ("parquet", "csv"):
             relative = Path(f"results/tables/{name}.{ending}")
             assert (work / relative).read_bytes() == (finished.folder / relative).read_bytes(), relative

@@ -23,6 +23,8 @@ TINY_GRAPH = {
     "train_model": 2,
     "check_training": 1,
     "resolve_model": 3,
+    "find_duplicate_checkpoints": 1,
+    "collect_ledger": 1,
     "fetch_tokenizer": 2,
     "extract_embedding_table": 1,
     "fetch_checkpoint": 3,
