@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "lm_geometry"
@@ -41,6 +42,12 @@ def code_digest(script: Path, root: Path) -> str:
 
 def _without_words(path: Path) -> bytes:
     """Return the code of a file without comments, docstrings and layout."""
+    return _code_of(path, path.stat().st_mtime_ns)
+
+
+# Most modules stand behind many rules, and a workflow asks for the digest of each.
+@cache
+def _code_of(path: Path, mtime: int) -> bytes:  # noqa: ARG001 - a file that is written again is read again
     tree = ast.parse(path.read_bytes(), filename=str(path))
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -80,8 +87,17 @@ def _modules_behind(script: Path, root: Path) -> dict[str, Path]:
     return found
 
 
-def _imported_names(path: Path) -> Iterator[str]:
-    """Yield every dotted name below the package that a file may import; some are functions, not modules."""
+def _imported_names(path: Path) -> list[str]:
+    """Return every dotted name below the package that a file may import; some are functions, not modules."""
+    return _names_in(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _names_in(path: Path, mtime: int) -> list[str]:  # noqa: ARG001
+    return list(_import_statements(path))
+
+
+def _import_statements(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:

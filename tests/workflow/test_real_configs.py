@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.workflow
 CONFIGS = sorted(path.stem for path in (PROJECT / "configs").glob("*.yaml"))
 # Files with content that may be asked for before a weight is: the index says which shard holds the table.
 SMALL = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}
-DRY_SECONDS = 30
 
 
 def snakemake(checkout, home, *arguments, hub=None, token=TOKEN):
@@ -88,14 +86,11 @@ def fresh(tmp_path):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_dry_run_from_a_clean_checkout_needs_no_network_and_little_time(fresh, tmp_path, name):
-    start = time.monotonic()
+def test_a_dry_run_from_a_clean_checkout_needs_no_network(fresh, tmp_path, name):
     done = snakemake(fresh, tmp_path, "--dry-run", "--configfile", f"configs/{name}.yaml")
-    seconds = time.monotonic() - start
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     jobs = dict(re.findall(r"^(\w+)\s+(\d+)\s*$", done.stdout, flags=re.MULTILINE))
     assert int(jobs["resolve_model"]) == len(runs(name))
-    assert seconds < DRY_SECONDS
     assert not (fresh.folder / "results").exists()
 
 
