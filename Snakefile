@@ -42,6 +42,10 @@ try:
 except ConfigError as error:
     raise SystemExit(str(error))
 
+if workflow.is_main_process:
+    for line in study.models.left_out_words():
+        print(line, file=sys.stderr)
+
 models, scaling, dynamics = study.models, study.scaling, study.dynamics
 results = study.path
 code = partial(rule_digest, root=ROOT)
@@ -49,7 +53,7 @@ code = partial(rule_digest, root=ROOT)
 
 wildcard_constraints:
     model=either(list(config["models"])),
-    revision=either([run.revision for run in study.runs]),
+    revision=either([run.revision for run in study.compared_runs]),
     embedded=either(study.embedded_models),
     recipe=either([recipe.tokenizer for recipe in RECIPES.values()]),
     tokenizer=either(models.tokenizers),

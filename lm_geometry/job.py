@@ -57,7 +57,7 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
             function(**_arguments(job, function))
         except (ValueError, OSError) as error:
             traceback.print_exc(file=log)
-            print(f"{job.rule}: {error}", file=screen)
+            print(f"{job.rule}: {_subject(job, str(error))}{error}", file=screen)
             raise SystemExit(1) from None
         except BaseException:
             traceback.print_exc(file=log)
@@ -74,6 +74,12 @@ def prepare_environment(root: Path) -> None:
     """
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _subject(job: Any, said: str) -> str:
+    """Return whose error it is, where the job reads one source and the message does not name it."""
+    source, revision = job.params.get("source"), job.params.get("revision")
+    return f"{source} ({revision}): " if source and source not in said else ""
 
 
 def _arguments(job: Any, function: Callable[..., None]) -> dict[str, Any]:

@@ -1,10 +1,6 @@
 # From a model's listing to what the studies read: a tokenizer, an embedding table, a whole checkpoint.
 
 
-# Where checkpoints are removed after use, the list of their files goes too, so that a later run fetches them again.
-fetched = (lambda file: file) if study.config["keep_checkpoints"] else temp
-
-
 rule fetch_tokenizer:
     input:
         files=lambda wildcards: models.tokenizer_files(wildcards.tokenizer),
@@ -21,10 +17,10 @@ rule fetch_tokenizer:
     resources:
         mem_mb=plan.memory_mb(plan.TORCH_MB),
         runtime=plan.minutes(5),
+        cache_dir=study.config["cache_dir"],
     params:
         source=lambda wildcards: models.tokenizer_source(wildcards.tokenizer),
         revision=lambda wildcards: models.tokenizer_revision(wildcards.tokenizer),
-        cache_dir=study.config["cache_dir"],
         code=code("fetch_tokenizer"),
     message:
         "Fetching the tokenizer {wildcards.tokenizer}."
@@ -54,11 +50,11 @@ rule extract_embedding_table:
         runtime=lambda wildcards, input, attempt: plan.extraction_minutes(
             input.listing, input.config, models.source(wildcards.model), study.config["verify"], attempt=attempt
         ),
+        cache_dir=study.config["cache_dir"],
     params:
         model="{model}",
         source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
-        cache_dir=study.config["cache_dir"],
         verify=study.config["verify"],
         embedding_tensor=lambda wildcards: models.setting(wildcards.model, "embedding_tensor"),
         code=code("extract_embedding_table"),
@@ -73,7 +69,7 @@ rule fetch_checkpoint:
         listing=results("models/{model}/{revision}/listing.parquet"),
         config=results("models/{model}/{revision}/config.json"),
     output:
-        checkpoint=fetched(results("models/{model}/{revision}/checkpoint.parquet")),
+        checkpoint=results("models/{model}/{revision}/checkpoint.parquet"),
     log:
         results("logs/fetch_checkpoint/{model}/{revision}.log"),
     benchmark:
@@ -87,10 +83,11 @@ rule fetch_checkpoint:
         runtime=lambda wildcards, input, attempt: plan.fetch_minutes(
             input.listing, input.config, models.source(wildcards.model), attempt=attempt
         ),
+        cache_dir=study.config["cache_dir"],
+        keep_checkpoint=int(study.config["keep_checkpoints"]),
     params:
         source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
-        cache_dir=study.config["cache_dir"],
         trust_remote_code=lambda wildcards: models.setting(wildcards.model, "trust_remote_code"),
         code=code("fetch_checkpoint"),
     message:

@@ -16,9 +16,9 @@ rule fetch_enwik8:
     resources:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(60),
+        cache_dir=study.config["cache_dir"],
     params:
         path=lambda wildcards: dynamics.corpus_path,
-        cache_dir=study.config["cache_dir"],
         code=code("fetch_enwik8"),
     message:
         "Fetching the corpus {wildcards.corpus}."

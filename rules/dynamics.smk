@@ -24,12 +24,14 @@ rule dump_hidden_states:
         "../envs/models.yaml"
     resources:
         mem_mb=lambda wildcards, input, attempt: plan.dump_mb(input.checkpoint, input.config, attempt=attempt),
-        disk_mb=lambda wildcards, input: plan.dump_disk_mb(input.checkpoint, input.config, dynamics.n_characters),
+        disk_mb=lambda wildcards, input: plan.dump_disk_mb(input.checkpoint, input.config, dynamics.n_characters)
+        + plan.fetch_disk_mb(input.checkpoint, input.config, models.source(wildcards.model)),
         runtime=lambda wildcards, input, attempt: plan.dump_minutes(
             input.checkpoint, input.config, dynamics.n_characters, dynamics.setting("device"), attempt=attempt
-        ),
+        )
+        + plan.fetch_minutes(input.checkpoint, input.config, models.source(wildcards.model), attempt=attempt),
         gpu=plan.gpus(dynamics.setting("device")),
-        # No parameter: to keep checkpoints or not changes no hidden state, and Snakemake compares no resources.
+        cache_dir=study.config["cache_dir"],
         keep_checkpoint=int(study.config["keep_checkpoints"]),
     params:
         device=dynamics.setting("device"),

@@ -18,10 +18,11 @@ rule resolve_model:
     resources:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
+        # No parameter, nor are others of the kind: it changes no result, and Snakemake compares no resources.
+        cache_dir=study.config["cache_dir"],
     params:
         source=lambda wildcards: models.source(wildcards.model),
         revision="{revision}",
-        cache_dir=study.config["cache_dir"],
         embedding_tensor=lambda wildcards: models.setting(wildcards.model, "embedding_tensor"),
         weight_files=lambda wildcards: models.setting(wildcards.model, "weight_files"),
         code=code("resolve_model"),
@@ -33,7 +34,7 @@ rule resolve_model:
 
 rule find_duplicate_checkpoints:
     input:
-        listings=study.listings(),
+        listings=study.listings(study.compared_runs),
     output:
         duplicates=results("tables/duplicate_checkpoints.parquet"),
     log:
@@ -47,7 +48,7 @@ rule find_duplicate_checkpoints:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        models=study.run_facts(study.runs),
+        models=study.run_facts(study.compared_runs),
         on_duplicate_checkpoint=study.config["on_duplicate_checkpoint"],
         code=code("find_duplicate_checkpoints", data=["reference/known_checkpoint_defects.csv"]),
     message:
@@ -58,7 +59,7 @@ rule find_duplicate_checkpoints:
 
 rule collect_ledger:
     input:
-        listings=study.listings(),
+        listings=study.listings(study.runs),
         tables=study.embedding_tables(),
         duplicates=results("tables/duplicate_checkpoints.parquet"),
     output:
@@ -84,8 +85,8 @@ rule collect_ledger:
 
 rule write_plan:
     input:
-        listings=study.listings(),
-        configs=study.model_configs(),
+        listings=study.listings(study.planned_runs),
+        configs=study.model_configs(study.planned_runs),
     output:
         plan=results("plan/plan.parquet"),
         csv=results("plan/plan.csv"),
@@ -99,7 +100,7 @@ rule write_plan:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        models=study.run_facts(study.runs),
+        models=study.run_facts(study.planned_runs),
         study=plan.plan_settings(study),
         code=code("write_plan"),
     message:
@@ -112,6 +113,8 @@ rule write_plan:
 rule plan:
     input:
         table=results("plan/plan.parquet"),
+        # Of models that the pipeline trains itself there is no listing before they are trained.
+        duplicates=[] if study.embedded_models else [results("tables/duplicate_checkpoints.parquet")],
     log:
         results("logs/plan.log"),
     benchmark:

@@ -38,6 +38,7 @@ def dump_hidden_states(
     folder: Path,
     manifest: Path,
     device: str,
+    cache_dir: str,
     threads: int = 1,
     trust_remote_code: bool = False,
     keep_checkpoint: bool = True,
@@ -55,7 +56,7 @@ def dump_hidden_states(
     import torch
 
     torch.set_num_threads(threads)
-    model = _verified_model(checkpoint, device, trust_remote_code)
+    model = _verified_model(checkpoint, cache_dir, device, trust_remote_code)
     text = read_table(chunks, columns=["chunk", "text"])
     sequences = tokenize_chunks(tokenizer, text["chunk"].to_pylist(), text["text"].to_pylist(), model.max_length)
     _say_what_was_lost(sequences, text.num_rows, model.max_length)
@@ -70,17 +71,17 @@ def dump_hidden_states(
         rows = [_manifest_row(temporary / _file_name(key), key, context_free) for key in sorted(context_free)]
     write_table(manifest, pa.Table.from_pylist(rows, schema=MANIFEST), MANIFEST, **facts)
     if not keep_checkpoint:
-        _remove(checkpoint)
+        _remove(checkpoint, cache_dir)
 
 
-def _verified_model(checkpoint: Path, device: str, trust_remote_code: bool) -> LayerModel:
+def _verified_model(checkpoint: Path, cache_dir: str, device: str, trust_remote_code: bool) -> LayerModel:
     """Load the model after checking sizes and digests of its files.
 
-    Files from the hub that are no longer in the cache, perhaps since another job removed the same commit, are fetched
-    again; those that were hashed there and not written since are not hashed again.
+    Files from the hub that are not in the cache, since they are not to be kept or another job removed the same commit,
+    are fetched; those that were hashed there and not written since are not hashed again.
     """
     files = read_listing(checkpoint)
-    cached = _cached(checkpoint)
+    cached = _cached(checkpoint, cache_dir)
     with cached.lock() if cached else nullcontext():
         if cached:
             cached.fetch(files)
@@ -99,16 +100,17 @@ def _verified_model(checkpoint: Path, device: str, trust_remote_code: bool) -> L
         )
 
 
-def _cached(checkpoint: Path) -> CachedRevision | None:
+def _cached(checkpoint: Path, cache_dir: str) -> CachedRevision | None:
     """Return the place of a hub checkpoint's files in the cache; None for a folder."""
     facts = provenance.read(checkpoint)
-    cache_dir = facts["settings"]["cache_dir"]
-    return CachedRevision(facts["origin"]["model_id"], facts["origin"]["commit"], cache_dir) if cache_dir else None
+    if facts["settings"]["folder"] is not None:
+        return None
+    return CachedRevision(facts["origin"]["model_id"], facts["origin"]["commit"], cache_dir)
 
 
-def _remove(checkpoint: Path) -> None:
+def _remove(checkpoint: Path, cache_dir: str) -> None:
     """Remove a hub checkpoint's files; what cannot be removed is said, and costs no forward pass."""
-    cached = _cached(checkpoint)
+    cached = _cached(checkpoint, cache_dir)
     if cached is None:
         return
     try:

@@ -10,12 +10,11 @@ import numpy as np
 
 from lm_geometry import provenance
 from lm_geometry.checkpoints.ledger import read_listing, weights_read
-from lm_geometry.checkpoints.model_config import read_config
+from lm_geometry.checkpoints.model_config import check_config_not_quantized, read_config
 from lm_geometry.checkpoints.source import open_revision, parse_source
 from lm_geometry.checkpoints.tensors.weights import Weights
 from lm_geometry.embeddings.blocks import block_rows
 from lm_geometry.embeddings.extraction import (
-    check_config_not_quantized,
     check_plain_values,
     check_shape,
     find_embedding,

@@ -1,13 +1,13 @@
 """Have the files of one model revision on this machine that a forward pass needs."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lm_geometry import provenance
-from lm_geometry.checkpoints.hub.whole_files import CachedRevision, checkpoint_files
+from lm_geometry.checkpoints.hub.whole_files import CachedRevision
 from lm_geometry.checkpoints.ledger import listing_table, read_listing
 from lm_geometry.checkpoints.model_config import read_config
 from lm_geometry.checkpoints.source import open_revision, parse_source
-from lm_geometry.embeddings.extraction import check_config_not_quantized
+from lm_geometry.checkpoints.weight_files import checkpoint_files
 from lm_geometry.hidden_states import check_runs_no_code
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import write_table
@@ -23,18 +23,20 @@ def fetch_checkpoint(
     revision: str,
     cache_dir: str,
     trust_remote_code: bool = False,
+    keep_checkpoint: bool = True,
 ) -> None:
-    """Write which files a forward pass needs and, as the setting ``folder``, where they lie.
+    """Write which files a forward pass needs and, as the setting ``folder``, where they lie; None for the hub's cache.
 
     A folder's files stay where they are. From the hub, the settings and one weight format are downloaded into
     ``cache_dir``: safetensors where there are any, else ``.bin``; the repository's Python files only if they are
-    trusted. The setting ``cache_dir`` says that the files lie in a cache, from which they can be removed.
+    trusted. A checkpoint that is not kept is downloaded by the job that needs it, right before: jobs of this kind run
+    ahead, and the disk would fill.
 
     Raises
     ------
     ValueError
-        If the hub refuses or a file is not the one that was listed, or the model cannot be run: it has no config.json,
-        is quantized, or is Python code that is not trusted.
+        If the hub refuses or a file is not the one that was listed, or the model cannot be run: it has no config.json
+        or is Python code that is not trusted.
     OSError
         If the disk has too little room for the files.
     """
@@ -44,24 +46,17 @@ def fetch_checkpoint(
     found = open_revision(parsed, facts["commit"] if is_hub else revision, cache_dir)
     try:
         needed = checkpoint_files(read_listing(listing), found.local_file, with_code=trust_remote_code)
-        check_config_not_quantized(read_config(config))
         check_runs_no_code(read_config(config), trust_remote_code)
     except ValueError as error:
         raise ValueError(f"{source} ({revision}): {error}") from error
-    if is_hub:
-        cached = CachedRevision(parsed.location, facts["commit"], cache_dir)
-        cached.fetch(needed)
-        inside = cached.folder.relative_to(Path(cache_dir).expanduser())
-        # As the user wrote it, so that a result does not depend on where the home folder lies.
-        folder = str(PurePosixPath(cache_dir) / inside.as_posix())
-    else:
-        folder = found.location
+    if is_hub and keep_checkpoint:
+        CachedRevision(parsed.location, facts["commit"], cache_dir).fetch(needed)
     write_table(
         checkpoint,
         listing_table(needed),
         SCHEMA,
         inputs=[listing],
-        settings={"folder": folder, "cache_dir": cache_dir if is_hub else None, "revision": revision},
+        settings={"folder": None if is_hub else found.location, "revision": revision},
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,29 @@ from lm_geometry.plan.resources import has_gpu
 from lm_geometry.tables.files import read_table
 
 
-def plan(*, table: Path, study: Mapping[str, Any]) -> None:
-    """Print the plan; ``study`` is that of ``lm_geometry.plan.jobs.plan_settings``."""
-    print(plan_text(read_table(table).to_pylist(), study, _this_machine(study)), flush=True)
+def plan(*, table: Path, duplicates: Sequence[Path], study: Mapping[str, Any]) -> None:
+    """Print the plan, and how many checkpoints of each model are copies.
+
+    Parameters
+    ----------
+    table : Path
+        The rows of the plan.
+    duplicates : sequence of Path
+        The table of duplicate checkpoints, if there is one.
+    study : mapping
+        See ``lm_geometry.plan.jobs.plan_settings``.
+    """
+    text = plan_text(read_table(table).to_pylist(), study, _this_machine(study))
+    print(text + "".join(f"WARNING: {line}\n" for path in duplicates for line in _copies(path)), flush=True)
+
+
+def _copies(duplicates: Path) -> Iterator[str]:
+    found: dict[str, set[str]] = {}
+    for row in read_table(duplicates, ["model", "revision", "is_copy"]).to_pylist():
+        if row["is_copy"]:
+            found.setdefault(row["model"], set()).add(row["revision"])
+    for model, copies in found.items():
+        yield f"{model}: {len(copies)} checkpoints carry another one's weights; see {duplicates}"
 
 
 def _this_machine(study: Mapping[str, Any]) -> Machine:

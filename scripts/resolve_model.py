@@ -13,7 +13,7 @@ from lm_geometry.checkpoints.ledger import (
     verify_file,
 )
 from lm_geometry.checkpoints.listed_file import CONFIG, ListedFile
-from lm_geometry.checkpoints.model_config import read_config
+from lm_geometry.checkpoints.model_config import check_config_not_quantized, read_config
 from lm_geometry.checkpoints.source import Revision, open_revision, parse_source
 from lm_geometry.checkpoints.weight_files import choose_entry, entry_file, weight_map
 from lm_geometry.job import run_job
@@ -59,7 +59,7 @@ def resolve_model(
     ------
     ValueError
         If the source or its revision cannot be read, a file is not what the manifest lists, there are no weights in a
-        known format, or config.json or the index is damaged.
+        known format or they are quantized, or config.json or the index is damaged.
     """
     found = open_revision(parse_source(source), revision, cache_dir)
     listed = found.listing()
@@ -98,7 +98,7 @@ def _config_text(found: Revision, listed: Sequence[ListedFile]) -> str:
     if CONFIG not in {file.path for file in listed}:
         return "{}\n"
     path = _small_file(found, listed, CONFIG)
-    read_config(path)
+    check_config_not_quantized(read_config(path))
     return path.read_text(encoding="utf-8")
 
 

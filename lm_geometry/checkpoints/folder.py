@@ -108,6 +108,10 @@ class FileRevision:
     def commit(self) -> None:
         """Return None: a file has no commit; its digest says what it holds."""
 
+    def files(self) -> list[Path]:
+        """Return the one file."""
+        return [self._path]
+
     def listing(self) -> list[ListedFile]:
         """Return the one file, as weights."""
         return checked_listing(self.location, [_listed(self._path, "weights")])

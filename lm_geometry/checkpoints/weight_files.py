@@ -1,4 +1,4 @@
-"""Which files hold a revision's weights: one file, or the shards that an index names."""
+"""Which files hold a revision's weights: one file, or the shards that an index names; and what a forward pass needs."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from lm_geometry.checkpoints.file_names import checked_path
 from lm_geometry.checkpoints.ledger import find_listed
-from lm_geometry.checkpoints.listed_file import ListedFile
+from lm_geometry.checkpoints.listed_file import CONFIG, ListedFile
 
 # In the order in which transformers looks for them; safetensors before .bin where a revision has both.
 ENTRIES = (
@@ -17,6 +17,8 @@ ENTRIES = (
     "pytorch_model.bin.index.json",
 )
 INDEX_SUFFIX = ".index.json"
+_GENERATION_CONFIG = "generation_config.json"
+_SMALL_FILE = 1_000_000  # bytes; settings are smaller
 
 
 def choose_entry(files: Sequence[ListedFile], order: Sequence[str]) -> list[ListedFile]:
@@ -98,3 +100,30 @@ def weight_files(files: Sequence[ListedFile], local_file: Callable[[str], Path])
     for shard in shards:
         find_listed(files, shard)
     return [entry, *shards]
+
+
+def checkpoint_files(
+    files: Sequence[ListedFile], local_file: Callable[[str], Path], *, with_code: bool = False
+) -> list[ListedFile]:
+    """Return the files that a forward pass needs: the settings, and the weights of one format.
+
+    Parameters
+    ----------
+    files : sequence of ListedFile
+        All files of the revision.
+    local_file : callable
+        Returns where a file lies on this machine; it is asked for the index of a sharded checkpoint alone.
+    with_code : bool
+        Whether the repository's own Python files are needed too.
+
+    Raises
+    ------
+    ValueError
+        If there is no config.json or no weights, or a shard that the index names is not listed.
+    """
+    if CONFIG not in {file.path for file in files}:
+        raise ValueError(f"no {CONFIG} beside the weights: no model can be built from them for a forward pass")
+    settings = [file for file in files if file.path == _GENERATION_CONFIG and file.size <= _SMALL_FILE]
+    code = [file for file in files if with_code and file.role == "code"]
+    weights = [find_listed(files, path) for path in weight_files(files, local_file)]
+    return [find_listed(files, CONFIG), *settings, *code, *weights]

@@ -54,8 +54,8 @@ class Dynamics:
 
     @property
     def corpus(self) -> str:
-        """The corpus' name: 'enwik8', 'embedded', or the file's name."""
-        return name_of(self.section["corpus"]) if self.section else ""
+        """The corpus' name: 'enwik8', 'embedded', or the file's name; without the study 'none', as a path needs one."""
+        return name_of(self.section["corpus"]) if self.section else "none"
 
     @property
     def corpus_path(self) -> str | None:

@@ -41,6 +41,10 @@ class Models:
         entries = self.config["models"].items()
         return [name for name, entry in entries if entry["optional"] and not expanded(entry["source"]).exists()]
 
+    def left_out_words(self) -> list[str]:
+        """Return a line for each model that is left out."""
+        return [f"left out: {name}: {self.setting(name, 'source')} does not exist" for name in self.left_out]
+
     @cached_property
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
         """The config's entries of all models that can be run."""

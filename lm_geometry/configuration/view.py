@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lm_geometry.checkpoints.known_defects import of_source, read_known_defects
 from lm_geometry.configuration.dynamics import Dynamics
 from lm_geometry.configuration.models import Models, Run, results_path
 from lm_geometry.configuration.scaling import Scaling
@@ -42,6 +43,27 @@ class Study:
         """Every run that either study needs, each once."""
         return list(dict.fromkeys([*self.scaling.runs, *self.dynamics.runs]))
 
+    @cached_property
+    def compared_runs(self) -> list[Run]:
+        """The runs, and of checkpoints that were published to be copies the revisions they are copies of.
+
+        Those are listed only, so that a copy is found as one although nothing else asks for what it was copied from.
+        """
+        known = read_known_defects()
+        training = [(model, revision) for model, revisions in self.dynamics.training.items() for revision in revisions]
+        partners = [
+            Run(model, defect.shares_with)
+            for model, revision in training
+            for defect in of_source(known, self.models.setting(model, "source"))
+            if defect.revision == revision
+        ]
+        return list(dict.fromkeys([*self.runs, *partners]))
+
+    @property
+    def planned_runs(self) -> list[Run]:
+        """The runs that a plan has a row for; models that the pipeline trains itself have no files before they are."""
+        return [run for run in self.runs if self.models.embedded_name(run.model) is None]
+
     def run_facts(self, runs: list[Run]) -> list[dict[str, Any]]:
         """Return name, suite, source, revision and training step of runs, as tables state them."""
         return [
@@ -55,13 +77,13 @@ class Study:
             for run in runs
         ]
 
-    def listings(self) -> list[str]:
-        """Return the listings of all runs, in their order."""
-        return [self.path(f"models/{run.model}/{run.revision}/listing.parquet") for run in self.runs]
+    def listings(self, runs: list[Run]) -> list[str]:
+        """Return the listings of runs, in their order."""
+        return [self.path(f"models/{run.model}/{run.revision}/listing.parquet") for run in runs]
 
-    def model_configs(self) -> list[str]:
-        """Return every run's config.json, in their order."""
-        return [self.path(f"models/{run.model}/{run.revision}/config.json") for run in self.runs]
+    def model_configs(self, runs: list[Run]) -> list[str]:
+        """Return the config.json of runs, in their order."""
+        return [self.path(f"models/{run.model}/{run.revision}/config.json") for run in runs]
 
     def embedding_tables(self) -> list[str]:
         """Return the embedding tables of the runs that are scored."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_geometry.checkpoints.embedding_names import SUFFIXES, is_embedding_name
+from lm_geometry.checkpoints.model_config import TAKE_THE_ORIGINAL, TEXT_PART, text_part
 from lm_geometry.checkpoints.tensors.tensor import StoredTensor, check_readable, shown
 from lm_geometry.checkpoints.tensors.weights import Weights
 
@@ -13,23 +14,8 @@ KEY = "embedding_tensor"
 
 # Where config.json states the table's width; the narrower tables of OPT-350m and ALBERT first.
 _WIDTH_KEYS = ("word_embed_proj_dim", "embedding_size", "hidden_size", "d_model", "n_embd", "n_embed")
-# Models of text and images keep the text model's sizes in a part of their own (Gemma 3).
-_TEXT_PART = "text_config"
 # A large model has hundreds of matrices; an error is one line.
 _LISTED = 12
-_TAKE_THE_ORIGINAL = "take the repository of the original weights, of which this one is a quantized copy"
-
-
-def check_config_not_quantized(config: Mapping[str, Any]) -> None:
-    """Refuse a model whose config.json says that its weights are quantized; ValueError names the method."""
-    for part in (config, _text_part(config)):
-        found = part.get("quantization_config")
-        if found:
-            method = shown(found.get("quant_method", "unnamed") if isinstance(found, Mapping) else found)
-            raise ValueError(
-                f"config.json: quantization_config says that the weights are quantized (method {method}): "
-                f"{_TAKE_THE_ORIGINAL}"
-            )
 
 
 def find_embedding(weights: Weights, tensor: str | None = None) -> str:
@@ -84,7 +70,7 @@ def check_plain_values(weights: Weights, name: str) -> None:
     beside = [other for other in weights.names if other.startswith(f"{module}.") and other != name]
     if beside:
         raise ValueError(
-            f"{shown(name)} has {shown(beside[0])} beside it: the weights are quantized or packed; {_TAKE_THE_ORIGINAL}"
+            f"{shown(name)} has {shown(beside[0])} beside it: the weights are quantized or packed; {TAKE_THE_ORIGINAL}"
         )
 
 
@@ -99,7 +85,7 @@ def check_shape(found: StoredTensor, config: Mapping[str, Any]) -> None:
     if len(found.shape) != 2:
         raise ValueError(f"the embedding table has {len(found.shape)} dimensions, not 2: {_size(found.shape)}")
     rows, width = found.shape
-    where, sizes = ("", config) if not _text_part(config) else (f"{_TEXT_PART}.", {**config, **_text_part(config)})
+    where, sizes = ("", config) if not text_part(config) else (f"{TEXT_PART}.", {**config, **text_part(config)})
     if sizes.get("vocab_size") not in (None, rows):
         raise ValueError(
             f"the embedding table has {rows} rows, but config.json says {where}vocab_size {sizes['vocab_size']}"
@@ -144,11 +130,6 @@ def _matrices(weights: Weights) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all 2-D tensors; of a sharded checkpoint this reads the header of every shard."""
     shapes = {name: weights.info(name).shape for name in weights.names}
     return {name: shape for name, shape in shapes.items() if len(shape) == 2}
-
-
-def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    part = config.get(_TEXT_PART)
-    return part if isinstance(part, Mapping) else {}
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -35,6 +35,7 @@ def _shared_jobs(study: Study) -> Counter[str]:
     tokenizers = len(scaling.tokenizers)
     jobs = Counter(
         all=1,
+        resolve_model=len(study.compared_runs) - len(study.runs),
         find_duplicate_checkpoints=1,
         collect_ledger=1,
         write_summary=1,
@@ -94,7 +95,9 @@ def plan_settings(study: Study) -> dict[str, Any]:
         ``jobs`` : dict of str to int
             Jobs by rule (``count_jobs``).
         ``run_jobs`` : list of int
-            Jobs of each run alone, in the order of ``study.runs``.
+            Jobs of each run alone, in the order of ``study.planned_runs``.
+        ``trained_here`` : list of str
+            Models that the pipeline trains itself; they have no row.
         ``scored``, ``dumped`` : list of [model, revision]
             Runs whose tables are scored, and whose hidden states are measured.
         ``collection`` : str
@@ -118,7 +121,8 @@ def plan_settings(study: Study) -> dict[str, Any]:
     known = KNOWN_COLLECTIONS.get(scaling.collection)
     return {
         "jobs": count_jobs(study),
-        "run_jobs": [sum(jobs_of_run(run, study).values()) for run in study.runs],
+        "run_jobs": [sum(jobs_of_run(run, study).values()) for run in study.planned_runs],
+        "trained_here": study.embedded_models,
         "scored": [[run.model, run.revision] for run in scaling.runs],
         "dumped": [[run.model, run.revision] for run in dynamics.runs],
         "collection": scaling.collection,

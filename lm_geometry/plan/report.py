@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_geometry.plan import cost
-from lm_geometry.plan.model_facts import BIN
 
 Row = Mapping[str, Any]
 
@@ -57,6 +56,9 @@ def plan_text(rows: Sequence[Row], study: Mapping[str, Any], machine: Machine) -
     """
     total = rows[-1]
     lines = [*_table(rows), "", *_notes(total, study)]
+    if study["trained_here"]:
+        made = ", ".join(study["trained_here"])
+        lines.append(f"note: trained here, so that there are no files yet, nor rows: {made}")
     lines += [f"note: {note}" for note in _doubts(rows)]
     lines += [f"WARNING: {warning}" for warning in warnings(rows, study, machine)]
     return "\n".join(lines) + "\n"
@@ -119,17 +121,18 @@ def _table(rows: Sequence[Row]) -> list[str]:
     lines = [_HEADINGS, *(_cells(row) for row in rows)]
     # A column that nothing is said in is left out.
     columns = [line for line in zip(*lines, strict=True) if set(line[1:]) != {_NONE}]
-    texts = [_fitted(columns[1], _REVISION_WIDTH), *(_aligned(column) for column in columns[2:])]
+    # Revisions have their step in front, models their size behind.
+    texts = [_fitted(columns[1], _REVISION_WIDTH, tail=0), *(_aligned(column) for column in columns[2:])]
     room = WIDTH - sum(2 + len(column[0]) for column in texts)
-    joined = ["  ".join(line).rstrip() for line in zip(_fitted(columns[0], room), *texts, strict=True)]
+    joined = ["  ".join(line).rstrip() for line in zip(_fitted(columns[0], room, tail=room // 2), *texts, strict=True)]
     rule = "-" * max(map(len, joined))
     return [joined[0], rule, *joined[1:-1], rule, joined[-1]]
 
 
-def _fitted(names: Sequence[str], width: int) -> list[str]:
-    """Return names of one width, at most ``width``; of long ones the middle is left out."""
+def _fitted(names: Sequence[str], width: int, *, tail: int) -> list[str]:
+    """Return names of one width, at most ``width``; of long ones the start and the last ``tail`` letters are kept."""
     width = min(width, max(map(len, names)))
-    return [_cut(name, width).ljust(width) for name in names]
+    return [_cut(name, width, tail).ljust(width) for name in names]
 
 
 def _aligned(texts: Sequence[str]) -> list[str]:
@@ -181,20 +184,13 @@ def _notes(total: Row, study: Mapping[str, Any]) -> list[str]:
 def _doubts(rows: Sequence[Row]) -> list[str]:
     """Return what the plan cannot know from a listing."""
     guessed = sum(not row["from_config"] for row in rows[:-1])
-    torch_files = sum(row["weight_format"] == BIN and row["table_fetch_bytes"] > 0 for row in rows[:-1])
-    doubts = []
-    if guessed:
-        doubts.append(f"parameters marked ~ are guessed from the files' size ({guessed} of {len(rows) - 1})")
-    if torch_files:
-        doubts.append(f"{torch_files} tables lie in .bin files; one in torch's format before 1.6 must be fetched whole")
-    return doubts
+    return [f"parameters marked ~ are guessed from the files' size ({guessed} of {len(rows) - 1})"] if guessed else []
 
 
-def _cut(name: str, width: int) -> str:
+def _cut(name: str, width: int, tail: int) -> str:
     if len(name) <= width:
         return name
-    end = (width - 1) // 2
-    return f"{name[: width - 1 - end]}…{name[-end:]}"
+    return f"{name[: width - 1 - tail]}…{name[len(name) - tail :]}"
 
 
 def in_bytes(size: int | None) -> str:

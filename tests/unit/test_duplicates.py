@@ -240,6 +240,8 @@ def test_files_without_a_digest_are_not_compared():
         ("step1", [("step1", "step8")], "confirmed"),
         ("step1", [("step1", "step3")], "not confirmed"),
         ("step3", [("step3", "step1")], "not confirmed"),
+        # By main, which is not listed, it was published to equal step1, which is.
+        ("step3", [("step3", "main"), ("step1", "main")], "not confirmed"),
         ("step3", [("step3", "step8")], "not in this run"),
         ("step8", [("step8", "step1")], "not in this run"),
         ("step4", [("step4", "step1")], "cannot be compared"),

@@ -20,9 +20,10 @@ from tiny_models import build_model, save_bin, save_safetensors, save_tokenizer,
 from lm_geometry import provenance
 from lm_geometry.checkpoints.hub import large_file, whole_files
 from lm_geometry.checkpoints.hub.patience import Patience
-from lm_geometry.checkpoints.hub.whole_files import CachedRevision, checkpoint_files
+from lm_geometry.checkpoints.hub.whole_files import CachedRevision
 from lm_geometry.checkpoints.ledger import listing_table, read_listing
 from lm_geometry.checkpoints.listed_file import ListedFile, role_of
+from lm_geometry.checkpoints.weight_files import checkpoint_files
 from lm_geometry.tables.chunks import SCHEMA as CHUNKS
 from lm_geometry.tables.files import read_table, write_table
 from lm_geometry.tables.listing import SCHEMA as LISTING
@@ -521,6 +522,7 @@ class Study:
             folder=self.folder / "layers",
             manifest=self.folder / "manifest.parquet",
             device="cpu",
+            cache_dir="cache",
             **options,
         )
 
@@ -589,25 +591,50 @@ def test_the_repository_s_code_comes_only_if_it_is_trusted(tmp_path, monkeypatch
         assert "modeling_own.py" in study.fetch(trust_remote_code=True)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"quantization_config": {"quant_method": "gptq"}}, r"the weights are quantized \(method gptq\)"),
-        ({"model_type": "own", "auto_map": {"AutoModel": "modeling_own.OwnModel"}}, "set `trust_remote_code: true`"),
-    ],
-)
-def test_what_cannot_be_run_is_refused_before_a_weight_comes(tmp_path, monkeypatch, model, change, message):
+def test_a_model_that_is_code_is_refused_before_a_weight_comes(tmp_path, monkeypatch, model):
+    change = {"model_type": "own", "auto_map": {"AutoModel": "modeling_own.OwnModel"}}
     files = {path.name: path.read_bytes() for path in model.iterdir()}
     files["config.json"] = json.dumps({**json.loads(files["config.json"]), **change}).encode()
     with serve({REPOSITORY: files}) as hub:
         study = Study(tmp_path, hub, monkeypatch)
-        with pytest.raises(ValueError, match=message) as refused:
+        with pytest.raises(ValueError, match="set `trust_remote_code: true`") as refused:
             study.fetch()
         assert str(refused.value).startswith("tiny/model (main): config.json: ")
         assert "\n" not in str(refused.value)
         assert hub.file_requests("-of-") == []
-        if "auto_map" in change:
-            assert "modeling_own.py" in study.fetch(trust_remote_code=True)
+        assert "modeling_own.py" in study.fetch(trust_remote_code=True)
+
+
+def test_a_checkpoint_that_is_not_kept_comes_with_the_job_that_needs_it(tmp_path, monkeypatch, model):
+    """Fetches run ahead of forward passes; of those that are not kept there is one on the disk per forward pass."""
+    with serve({REPOSITORY: model}) as hub:
+        study = Study(tmp_path, hub, monkeypatch)
+        study.fetch(keep_checkpoint=False)
+        assert study.weights() == []
+        study.dump(keep_checkpoint=False)
+        assert (tmp_path / "manifest.parquet").is_file()
+        assert study.weights() == []
+
+
+def test_the_commit_that_was_listed_is_fetched_although_the_branch_moved(tmp_path, monkeypatch, model):
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    moved = {**files, "config.json": files["config.json"] + b" "}
+    before, after = "1" * 40, "2" * 40
+    with serve({REPOSITORY: Repository({"main": files}, commits={"main": before})}) as hub:
+        Study(tmp_path, hub, monkeypatch)
+    both = Repository({"main": moved, before: files}, commits={"main": after, before: before})
+    with serve({REPOSITORY: both}) as hub:
+        study = Study.__new__(Study)
+        study.folder, study.where = tmp_path, {"source": REPOSITORY, "revision": "main", "cache_dir": "cache"}
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        study.fetch()
+        asked = [
+            request.path for request in hub.requests if "/resolve/" in request.path or "/revision/" in request.path
+        ]
+        assert asked
+        assert all(before in path for path in asked)
 
 
 def test_a_folder_s_files_stay_where_they_are(tmp_path, monkeypatch):
@@ -621,7 +648,7 @@ def test_a_folder_s_files_stay_where_they_are(tmp_path, monkeypatch):
     needed = {file.path for file in read_listing(checkpoint)}
     assert needed == {path.name for path in folder.iterdir()} - {"optimizer.bin"}
     facts = provenance.read(checkpoint)
-    assert facts["settings"] == {"folder": "mine/step8", "cache_dir": None, "revision": "step8"}
+    assert facts["settings"] == {"folder": "mine/step8", "revision": "step8"}
     assert facts["origin"] == provenance.read(listing)["origin"]
     assert not (tmp_path / "cache").exists()
 

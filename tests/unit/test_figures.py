@@ -628,6 +628,13 @@ def test_copies_break_every_line_over_training(drop):
     assert style.LEFT_OUT in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
 
 
+def test_a_copy_that_nobody_asked_for_is_not_counted():
+    case = training_case((0, 1, 2, 4), [1, 2], drop=False)
+    drawing = dynamics.training_dimension(**{**case, "revisions": ["step0", "step1", "step4"]})
+    assert "1 of 3 checkpoints" in drawing.caption
+    assert "2 of 4" not in drawing.caption
+
+
 @pytest.mark.parametrize("drop", [False, True], ids=["mark", "drop"])
 def test_the_data_say_which_steps_are_left_out_and_why(drop):
     case = training_case((0, 1, 2, 4), [1, 2], drop=drop)

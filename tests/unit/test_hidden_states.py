@@ -217,6 +217,7 @@ class Run:
             folder=self.folder / name,
             manifest=manifest,
             device="cpu",
+            cache_dir="unused",
         )
         return read_table(manifest).to_pylist()
 

@@ -8,13 +8,16 @@ import re
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from loopback_hub import COMMIT, Fault, Repository, commit_of, serve
+from safetensors.numpy import save
 
 from lm_geometry.checkpoints.hub.access import token
 from lm_geometry.checkpoints.hub.patience import Patience
 from lm_geometry.checkpoints.hub.revision import HubRevision
 from lm_geometry.checkpoints.source import ListedFile, open_revision, parse_source
+from lm_geometry.checkpoints.tensors.weights import Weights
 
 NAME = "tiny/neox"
 WEIGHTS = bytes(range(256)) * 4
@@ -253,6 +256,18 @@ def test_gated_models_say_where_to_ask_and_what_to_set(tmp_path, monkeypatch):
         monkeypatch.setenv("HF_TOKEN", " hf_right\n")
         assert revision.local_file("config.json").read_bytes() == b"{}"
         assert revision.open(files[1]).read(0, 10) == WEIGHTS[:10]
+
+
+@pytest.mark.parametrize("cdn", [False, True])
+def test_a_whole_file_that_came_damaged_is_fetched_anew_by_the_next_run(tmp_path, cdn):
+    path, content = "model.safetensors", save({"x": np.ones((5, 4), np.float32)})
+    listed = [ListedFile(path, "weights", len(content), hashlib.sha256(content).hexdigest())]
+    with serve({NAME: {path: content}}, faults=[Fault("corrupt")], cdn=cdn) as hub:
+        # As the stages open it: at a commit, by an earlier listing.
+        revision = revision_of(hub, tmp_path, commit_of(NAME, "main"))
+        message = refusal(lambda: Weights(revision, listed, verify="full"))
+        assert re.search(r"sha256 \w{16}…, but \w{16}… was listed; it was removed, run again", message)
+        assert Weights(revision, listed, verify="full").names == ["x"]
 
 
 def test_a_disk_that_runs_full_under_a_whole_file(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from tiny_models import build_model, save_bin, save_safetensors, save_tokenizer
 
 from lm_geometry import provenance
 from lm_geometry.checkpoints.embedding_names import is_embedding_name
+from lm_geometry.checkpoints.folder import FolderRevision
 from lm_geometry.checkpoints.ledger import (
     embedding_in,
     listing_digest,
@@ -374,3 +375,30 @@ def test_weights_that_are_not_there_are_named_beside_those_that_are(mixed, tmp_p
             revision="main", cache_dir="unused", weight_files=["pytorch_model.bin.index.json"],
         )  # fmt: skip
     assert not (tmp_path / "listing.parquet").exists()
+
+
+def test_a_quantized_model_is_refused_when_it_is_listed(tmp_path):
+    folder = save_safetensors(build_model("gpt2"), tmp_path / "mine")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "quantization_config": {"quant_method": "gptq"}}))
+    outputs = {"listing": tmp_path / "listing.parquet", "config": tmp_path / "out.json"}
+    with pytest.raises(ValueError, match=r"^config\.json: .* \(method gptq\): take the repository of the original"):
+        resolve_model(files=[], source=str(folder), revision="main", cache_dir="unused", **outputs)
+    assert not any(path.exists() for path in outputs.values())
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_a_small_file_that_is_not_the_listed_one_is_refused(tmp_path, monkeypatch, name):
+    folder = save_safetensors(build_model("gpt2"), tmp_path / "mine", sharded=True)
+    other = tmp_path / "other"
+    other.write_bytes((folder / name).read_bytes() + b" ")
+
+    def elsewhere(revision, path):
+        return other if path == name else local_file(revision, path)
+
+    local_file = FolderRevision.local_file
+    monkeypatch.setattr(FolderRevision, "local_file", elsewhere)
+    outputs = {"listing": tmp_path / "listing.parquet", "config": tmp_path / "out.json"}
+    with pytest.raises(ValueError, match=r"bytes, but .* were listed"):
+        resolve_model(files=[], source=str(folder), revision="main", cache_dir="unused", **outputs)
+    assert not any(path.exists() for path in outputs.values())

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -323,6 +324,68 @@ def test_pieces_that_lost_bytes_or_their_etag_are_not_trusted(tmp_path):
         assert file.network_bytes == LENGTH
 
 
+@pytest.mark.parametrize("damage", ["a byte", "a seal that is none", "no seal"])
+def test_a_piece_that_was_damaged_on_the_disk_is_fetched_again(tmp_path, damage):
+    with serve({REPOSITORY: {FILE: DATA}}) as hub:
+        open_file(hub, tmp_path).fetch(START, LENGTH)
+        folder = next((tmp_path / "ranges").rglob("etag")).parent
+        piece = folder / f"{START}-{START + PIECE}"
+        if damage == "a byte":
+            content = piece.read_bytes()
+            piece.write_bytes(content[:7] + bytes([content[7] ^ 1]) + content[8:])
+        elif damage == "no seal":
+            piece.with_suffix(".seal").unlink()
+        else:
+            piece.with_suffix(".seal").write_bytes(b"\xff\x00")
+        file = open_file(hub, tmp_path)
+        assert file.read(START, LENGTH) == DATA[START:END]
+        assert file.network_bytes == PIECE
+        assert open_file(hub, tmp_path).read(START, LENGTH) == DATA[START:END]
+        file.discard(0, file.size)
+        assert not list(folder.glob("*-*"))
+
+
+def test_only_the_pieces_asked_for_are_compared_and_each_once(tmp_path, monkeypatch):
+    with serve({REPOSITORY: {FILE: DATA}}) as hub:
+        open_file(hub, tmp_path).fetch(START, LENGTH)
+        pieces._crc32_of.cache_clear()
+        compared, crc32 = [], pieces._crc32
+        monkeypatch.setattr(pieces, "_crc32", lambda path, count: compared.append(path.name) or crc32(path, count))
+        for _ in range(2):
+            file = open_file(hub, tmp_path)
+            file.read(START + PIECE, 10)
+            file.fetch(START + PIECE, PIECE)
+            file.read(START + PIECE, PIECE)
+    assert compared == [f"{START + PIECE}-{START + 2 * PIECE}"]
+
+
+def test_pieces_of_another_sha256_than_is_listed_are_not_used(tmp_path, caplog):
+    with serve({REPOSITORY: {FILE: DATA}}) as hub:
+        open_file(hub, tmp_path).fetch(START, LENGTH)
+        next((tmp_path / "ranges").rglob("etag")).write_text("f" * 64)
+        file = open_file(hub, tmp_path)
+        assert file.read(START, LENGTH) == DATA[START:END]
+    assert file.network_bytes == LENGTH
+    assert re.search(r"its pieces are of sha256 f{16}… where \w{16}… was listed; fetching it anew", caplog.text)
+
+
+@pytest.mark.parametrize("sealed", [0, 2_000])
+def test_what_a_power_cut_left_of_a_part_is_trusted_as_far_as_it_was_sealed(tmp_path, sealed):
+    faults = [Fault("truncate", after=2_000), Fault("drop", times=None)]
+    with serve({REPOSITORY: {FILE: DATA}}, faults=faults) as hub:
+        with pytest.raises(ValueError, match="given up"):
+            open_file(hub, tmp_path, threads=1).fetch(START, PIECE)
+        part = next(tmp_path.rglob("*.part"))
+        # Bytes that were counted, but never reached the disk.
+        part.write_bytes(part.read_bytes()[:sealed] + bytes(10_000))
+        if not sealed:
+            part.with_suffix(".seal").unlink()
+        hub.faults.clear()
+        file = open_file(hub, tmp_path)
+        assert file.read(START, PIECE) == DATA[START : START + PIECE]
+    assert file.network_bytes == PIECE - sealed
+
+
 def test_pieces_that_vanish_while_the_file_is_open_are_fetched_again(tmp_path):
     with serve({REPOSITORY: {FILE: DATA}}) as hub:
         file = open_file(hub, tmp_path)
@@ -422,6 +485,25 @@ from lm_geometry.checkpoints.hub.ranges import RemoteFile
 listed = ListedFile("pytorch_model.bin", "weights", 100_000, None)
 RemoteFile("tiny/model", sys.argv[1], listed, Path(sys.argv[2]), endpoint=sys.argv[3], piece_bytes=30_000).fetch(0, 100_000)
 """  # noqa: E501
+
+
+def test_a_fetch_that_is_interrupted_goes_on_where_it_was(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
+    with serve({REPOSITORY: {FILE: DATA}}, faults=[Fault("trickle", times=None, rate=6_000)]) as hub:
+        command = [sys.executable, "-c", FETCH, hub.commit(REPOSITORY), str(tmp_path), hub.url]
+        running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        while not hub.bytes_sent[f"{REPOSITORY}/{FILE}"] or not list(tmp_path.rglob("*.part")):
+            time.sleep(0.05)
+        time.sleep(0.3)
+        running.send_signal(signal.SIGINT)
+        running.wait(30)
+        hub.faults.clear()
+        held = sum(path.stat().st_size for path in (tmp_path / "ranges").rglob("*.part"))
+        file = open_file(hub, tmp_path, sha256=None)
+        file.fetch(0, len(DATA))
+    assert held > 0
+    assert file.network_bytes == len(DATA) - held
+    check_cache(tmp_path)
 
 
 def test_two_processes_fetch_each_piece_once(tmp_path):

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from lm_geometry.checkpoints.byte_source import LocalFile
 from lm_geometry.checkpoints.tensors import safetensors_reader, torch_pickle, torch_reader
+from lm_geometry.checkpoints.tensors.range_file import LARGEST_PART
 from lm_geometry.checkpoints.tensors.tensor import StoredTensor, check_readable, decode_rows
 
 FLOATS = ["float64", "float32", "float16", "bfloat16"]
@@ -355,6 +356,29 @@ def test_state_dict_is_looked_into(tmp_path, save):
     assert list(torch_reader.describe(LocalFile(tmp_path / "x.pt"))) == ["x"]
 
 
+@pytest.mark.parametrize("save", TORCH_FORMATS)
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["model"], "tensors both under model and at its top"),
+        (["state_dict"], "tensors both under state_dict and at its top"),
+        (["model", "state_dict"], "tensors both under model and under state_dict and at its top"),
+    ],
+)
+def test_tensors_in_two_places_are_refused(tmp_path, save, keys, message):
+    # transformers reads those at the top; others read the nested ones.
+    nested = {key: {"x": filled((2, 2), torch.float32)} for key in keys}
+    save({"x": filled((2, 2), torch.float32), **nested}, tmp_path / "x.bin")
+    with pytest.raises(ValueError, match=rf"^x\.bin: .*{message}: save the model's alone$"):
+        torch_reader.describe(LocalFile(tmp_path / "x.bin"))
+
+
+def test_two_nested_models_are_refused(tmp_path):
+    save_archive({key: {"x": filled((2, 2), torch.float32)} for key in ("model", "state_dict")}, tmp_path / "x.bin")
+    with pytest.raises(ValueError, match=r"^x\.bin: .*tensors both under model and under state_dict: save"):
+        torch_reader.describe(LocalFile(tmp_path / "x.bin"))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -628,6 +652,8 @@ def one(dtype="F32", shape=(2, 3), offsets=(0, 24)):
         (safetensors_file({"x": {**one(), "more": 1}}, bytes(24)), "entry x is no type"),
         (safetensors_file({"x": [1]}, bytes(24)), "entry x is no type"),
         (safetensors_file({"\x1b[31m" + "y" * 5_000: 1}), r"entry \\x1b\[31my"),
+        (safetensors_file({"__metadata__": [], "x": one()}, bytes(24)), "its __metadata__ is no mapping of texts"),
+        (safetensors_file({"__metadata__": {"a": 1}, "x": one()}, bytes(24)), "__metadata__ is no mapping of texts"),
         (safetensors_file([]), "its header is a list"),
         (safetensors_file(b"{"), "its header is no JSON"),
         (safetensors_file(b'{"x": NaN}'), "entry x is no type"),
@@ -645,13 +671,13 @@ def test_hostile_safetensors_are_refused(tmp_path, content, message):
     refused(tmp_path / "x.safetensors", content, message, safetensors_reader.describe)
 
 
-def test_headers_beyond_the_formats_limit_are_not_read(tmp_path):
+def test_headers_beyond_the_limit_are_not_read(tmp_path):
     path = tmp_path / "x.safetensors"
-    path.write_bytes(safetensors_file({}, length=100_000_001))
+    path.write_bytes(safetensors_file({}, length=LARGEST_PART + 1))
     with path.open("rb+") as file:
         file.truncate(200_000_000)
     file = LocalFile(path)
-    with pytest.raises(ValueError, match="header of 100000001 bytes is longer"):
+    with pytest.raises(ValueError, match=rf"header of {LARGEST_PART + 1} bytes is longer"):
         safetensors_reader.describe(file)
     assert file.bytes_read == 65536
 

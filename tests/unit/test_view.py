@@ -132,3 +132,29 @@ def test_an_optional_model_whose_path_is_absent_is_left_out_of_every_study(tmp_p
     ]
     path.touch()
     assert Run("opt-175b", "main") in study(models, embedding_scaling=scaling).runs
+
+
+def test_what_a_published_copy_was_copied_from_is_listed_with_it():
+    model = {"source": "EleutherAI/pythia-2.8b", "suite": "Pythia"}
+    training = {"pythia": {"revisions": ["step1000", "step54000", "step75000"]}}
+    found = study({"pythia": model}, representation_dynamics={"corpus": "enwik8", "training": training})
+    partners = [Run("pythia", "main"), Run("pythia", "step143000")]
+    assert found.compared_runs == [*found.runs, *partners]
+    assert [run.revision for run in found.runs] == training["pythia"]["revisions"]
+
+
+def test_one_file_of_weights_is_watched(tmp_path):
+    path = tmp_path / "restored.pt"
+    path.touch()
+    models = {"opt-175b": {"source": str(path), "suite": "OPT", "tokenizer": "facebook/opt-350m"}}
+    assert study(models).models.files("opt-175b", "main") == [str(path)]
+    assert study(models).models.left_out_words() == []
+    path.unlink()
+    models["opt-175b"]["optional"] = True
+    assert study(models).models.left_out_words() == [f"left out: opt-175b: {path} does not exist"]
+
+
+def test_models_that_are_trained_here_have_no_row_in_a_plan():
+    models = {"neox-16": {"source": "embedded:neox-16", "suite": "S"}, "b": {"source": "x/y", "suite": "S"}}
+    found = study(models, embedding_scaling={"suites": ["S"], "collection": "embedded"})
+    assert found.planned_runs == [Run("b", "main")]

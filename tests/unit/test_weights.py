@@ -325,12 +325,23 @@ def test_full_verification_has_the_file_whole_and_compares_its_digest(tmp_path):
     listing = revision.listing()
     content = (tmp_path / "b.safetensors").read_bytes()
     (tmp_path / "b.safetensors").write_bytes(content[:-1] + b"\x01")
-    with pytest.raises(ValueError, match=r"b\.safetensors: sha256 .* was listed"):
-        Weights(revision, listing, verify="full").info("b")
     # By ranges the damage is not seen: the table's provenance says so.
     unseen = Weights(revision, listing)
     values(unseen, "b")
     assert unseen.verified_by("b") == "none"
+    with pytest.raises(ValueError, match=r"b\.safetensors: sha256 .* was listed; it was removed, run again"):
+        Weights(revision, listing, verify="full").info("b")
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_a_users_own_file_that_differs_stays(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    save_file({"a": torch.ones(5, 4)}, tmp_path / "model.safetensors")
+    revision = folder_revision(tmp_path)
+    size = (tmp_path / "model.safetensors").stat().st_size
+    with pytest.raises(ValueError, match=r"sha256 .* was listed; remove the listing"):
+        Weights(revision, [ListedFile("model.safetensors", "weights", size, "0" * 64)], verify="full")
+    assert (tmp_path / "model.safetensors").is_file()
 
 
 def test_full_verification_needs_a_digest(tmp_path):

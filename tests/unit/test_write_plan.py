@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from lm_geometry.plan.estimate import plan_rows
 from lm_geometry.plan.model_facts import model_facts
 from lm_geometry.plan.report import WIDTH, Machine, in_bytes, in_count, in_time, plan_text, warnings
 from lm_geometry.tables import listing
+from lm_geometry.tables.duplicate_checkpoints import SCHEMA as DUPLICATES
 from lm_geometry.tables.files import write_table
 from lm_geometry.tables.plan import SCHEMA
 from scripts import plan as screen
@@ -145,15 +147,15 @@ def test_text_fits_the_screen(name):
     assert text.endswith("\n")
 
 
-def test_long_names_keep_both_ends_and_columns_stay_aligned():
+def test_long_names_keep_their_size_or_step_and_columns_stay_aligned():
     name = "a-model-with-a-name-that-takes-more-room-than-there-is-on-a-line-of-a-screen-and-ends-in-80b"
-    models = {name: {"source": "EleutherAI/pythia-1b", "suite": "Pythia", "revision": "f" * 19 + "0" * 20 + "e"}}
+    models = {name: {"source": "EleutherAI/pythia-1b", "suite": "Pythia", "revision": "step1000-tokens" + "0" * 20}}
     study = _small(models=models, representation_dynamics={"corpus": "enwik8", "profiles": [name]})
     line = _plan(study).splitlines()[2]
     assert len(line) <= WIDTH
     assert line.startswith("a-model-with")
     assert "ends-in-80b  " in line
-    assert f"  {'f' * 10}…{'0' * 8}e  " in line
+    assert f"  step1000-tokens{'0' * 4}…  " in line
 
 
 def test_columns_without_an_entry_are_left_out():
@@ -172,15 +174,6 @@ def test_rates_and_guesses_are_stated():
     assert "~" in text.splitlines()[2]
     assert "note: parameters marked ~ are guessed from the files' size (2 of 2)" in text
     assert f"{cost.NETWORK_RATE / 1e6:g} MB/s" in _plan(_small())
-
-
-def test_files_that_may_have_to_be_fetched_whole_are_told():
-    assert ".bin" not in _plan(_small())
-    study = _scaling_only()
-    files = [ListedFile("pytorch_model.bin", "weights", 3 * 10**8, None, True)]
-    facts = [model_facts(files, reference_config(_ROWS["EleutherAI/pythia-160m"]))]
-    rows = plan_rows(study.run_facts(study.runs), facts, plan_settings(study), on_gpu=False)
-    assert "note: 1 tables lie in .bin files" in plan_text(rows, plan_settings(study), _PLENTY)
 
 
 def test_a_collection_that_is_not_known_is_said_to_be_assumed():
@@ -301,8 +294,13 @@ def test_script_writes_a_row_per_revision_and_the_total(tmp_path):
 def test_plan_on_the_screen_is_held_against_the_disk_as_it_is_now(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(screen.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1))
     study = _small(cache_dir=str(tmp_path / "not" / "there"), results_dir=str(tmp_path))
-    screen.plan(table=_written(tmp_path, study)["plan"], study=plan_settings(study))
+    row = {field.name: None for field in DUPLICATES} | {"source": "x/y", "status": "ok", "is_genuine": False}
+    rows = [{**row, "model": "a", "revision": name, "is_copy": name != "step9"} for name in ("step1", "step2", "step9")]
+    write_table(tmp_path / "duplicates.parquet", pa.Table.from_pylist(rows, schema=DUPLICATES), DUPLICATES)
+    plan, duplicates = _written(tmp_path, study)["plan"], [tmp_path / "duplicates.parquet"]
+    screen.plan(table=plan, duplicates=duplicates, study=plan_settings(study))
     said = capsys.readouterr().out
+    assert "WARNING: a: 2 checkpoints carry another one's weights" in said
     assert "lie on one disk with 1 B free" in said
     assert said.startswith(_plan(study).splitlines()[0])
 

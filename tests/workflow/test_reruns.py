@@ -152,9 +152,22 @@ def test_a_defect_that_is_published_later_is_compared_and_nothing_is_measured_ag
     assert {name: rules[name] for name in rules if name not in GEOMETRY_AND_BELOW} == LEDGER
 
 
-def test_what_becomes_of_checkpoints_after_use_reruns_nothing(checkout):
-    checkout.append("tiny.yaml", "keep_checkpoints: false")
+def test_where_and_how_long_downloads_are_kept_reruns_nothing(checkout):
+    checkout.append("tiny.yaml", "keep_checkpoints: false\ncache_dir: ./another_cache")
     assert checkout.rules_to_run() == {}
+
+
+@pytest.mark.parametrize("module", ["patience", "progress", "pieces", "ranges", "whole_files", "large_file", "access"])
+def test_how_bytes_come_from_the_hub_reruns_nothing(checkout, module):
+    checkout.append(f"lm_geometry/checkpoints/hub/{module}.py")
+    assert checkout.rules_to_run() == {}
+
+
+def test_edited_reader_of_tensors_reads_tables_again_and_runs_no_forward_pass(checkout):
+    checkout.append("lm_geometry/checkpoints/tensors/torch_pickle.py")
+    rules = checkout.rules_to_run()
+    assert rules["extract_embedding_table"] == 1
+    assert not {"resolve_model", "fetch_checkpoint", "dump_hidden_states"} & rules.keys()
 
 
 def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):

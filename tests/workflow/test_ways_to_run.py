@@ -62,6 +62,25 @@ def test_whole_graph_is_as_expected(fresh):
     assert fresh.rules_to_run() == TINY_GRAPH
 
 
+def test_one_file_of_weights_is_a_model_and_an_absent_one_is_said_to_be_left_out(fresh):
+    """As OPT-175B comes: its table is read, and no forward pass is asked for."""
+    entry = "  one: {source: ./one.pt, suite: Tiny, tokenizer: 'embedded:gpt_neox', optional: true}"
+    fresh.edit("tiny.yaml", "embedding_scaling:", f"{entry}\nembedding_scaling:")
+    said = fresh.run("--dry-run")
+    assert "left out: one: ./one.pt does not exist" in said
+    assert fresh.rules_to_run() == TINY_GRAPH
+    (fresh.folder / "one.pt").write_bytes(b"weights")
+    rules = fresh.rules_to_run()
+    more = {name: count - TINY_GRAPH[name] for name, count in rules.items() if count != TINY_GRAPH[name]}
+    assert more == {"resolve_model": 1, "extract_embedding_table": 1, "pool_collection": 1, "score_variants": 1}
+
+
+def test_a_study_that_is_left_out_leaves_no_hole_in_a_path(fresh):
+    config = fresh.folder / "tiny.yaml"
+    config.write_text(config.read_text().partition("representation_dynamics:")[0])
+    assert "double '/'" not in fresh.run("--dry-run")
+
+
 def test_from_a_foreign_folder_with_snakefile_and_directory(fresh, tmp_path):
     work = tmp_path / "work"
     work.mkdir()

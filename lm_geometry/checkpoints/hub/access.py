@@ -146,7 +146,10 @@ def _refusal(repository: str, revision: str, endpoint: str | None, error: Except
 
 
 def _unreachable(repository: str, revision: str, reason: str) -> str:
-    return f"{repository} ({revision}): the hub cannot be reached ({reason}), and what is needed was not fetched before"
+    return (
+        f"{repository} ({revision}): the hub cannot be reached ({reason}), and what is needed was not fetched before: "
+        "check the network, and HF_ENDPOINT or a proxy if you set one; `snakemake -n` needs no hub"
+    )
 
 
 def _branches(repository: str, endpoint: str | None) -> list[str]:

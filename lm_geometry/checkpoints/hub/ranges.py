@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event, Lock
 from time import monotonic
-from typing import Any
+from typing import Any, BinaryIO
 
 from lm_geometry.checkpoints.byte_source import Ranges, check_range
 from lm_geometry.checkpoints.file_names import checked_path
@@ -135,7 +135,9 @@ class RemoteFile:
             self._pieces.discard(start, start + length)
 
     def _have(self, start: int, end: int) -> None:
-        if self._pieces.etag is not None and not self._pieces.missing(start, end, self._piece_bytes):
+        etag = self._pieces.etag
+        is_ours = etag is not None and not self._is_of_another_file(etag)
+        if is_ours and not self._pieces.missing(start, end, self._piece_bytes):
             return
         with self._pieces.lock():
             try:
@@ -157,8 +159,11 @@ class RemoteFile:
         self._served_etag = None
 
     def _fill(self, start: int, end: int) -> None:
-        if self._pieces.etag is None:
+        etag = self._pieces.etag
+        if etag is None:
             self._pieces.clear()
+        elif self._is_of_another_file(etag):
+            raise _ChangedError(f"its pieces are of sha256 {etag[:16]}… where {self._sha256[:16]}… was listed")
         spans = self._pieces.missing(start, end, self._piece_bytes)
         total = sum(last - first - self._pieces.part_bytes((first, last)) for first, last in spans)
         check_room(self._pieces.folder, total)
@@ -227,29 +232,37 @@ class RemoteFile:
                 _refuse_status(answer)
                 _refuse_other_bytes(answer, first, end, self.size)
                 self._refuse_other_file(answer)
-                self._append(answer.iter_raw(), self._pieces.part(span), here, stop, progress)
+                self._append(answer.iter_raw(), span, here, stop, progress)
         except errors.HTTPError as error:
             raise _BrokenError(first_line(error)) from error
         if self._pieces.part_bytes(span) < end - span[0]:
             raise _BrokenError("the answer was too short")
 
-    def _append(self, chunks: Iterable[bytes], part: Path, here: int, stop: Event, progress: Progress) -> None:
-        begun, come = monotonic(), 0
+    def _append(self, chunks: Iterable[bytes], span: Span, here: int, stop: Event, progress: Progress) -> None:
+        part = self._pieces.part(span)
         # At a place, not at the end: should a disk's locks not hold, two writers write the same bytes there.
         with part.open("rb+" if part.exists() else "xb", buffering=1 << 20) as stream:
             stream.seek(here)
-            for chunk in chunks:
-                stream.write(chunk)
-                progress.add(len(chunk))
-                come += len(chunk)
-                with self._lock:
-                    self.network_bytes += len(chunk)
-                if stop.is_set():
-                    raise _StoppedError
-                if (seconds := monotonic() - begun) >= self._patience.silence:
-                    if come < self._patience.slowest * seconds:
-                        raise _BrokenError(f"it trickles at {come / seconds:.0f} bytes per second")
-                    begun, come = monotonic(), 0
+            try:
+                self._write(chunks, stream, stop, progress)
+            finally:
+                # However it ended: what came need not come again.
+                self._pieces.seal(span, stream)
+
+    def _write(self, chunks: Iterable[bytes], stream: BinaryIO, stop: Event, progress: Progress) -> None:
+        begun, come = monotonic(), 0
+        for chunk in chunks:
+            stream.write(chunk)
+            progress.add(len(chunk))
+            come += len(chunk)
+            with self._lock:
+                self.network_bytes += len(chunk)
+            if stop.is_set():
+                raise _StoppedError
+            if (seconds := monotonic() - begun) >= self._patience.silence:
+                if come < self._patience.slowest * seconds:
+                    raise _BrokenError(f"it trickles at {come / seconds:.0f} bytes per second")
+                begun, come = monotonic(), 0
 
     def _refuse_other_file(self, answer: Any) -> None:
         """Check commit and entity tag, the hub's own and that of the server it sent us to."""
@@ -263,7 +276,7 @@ class RemoteFile:
         etag = _plain(linked or served or "")
         if not etag:
             raise _BrokenError("the answer has no ETag")
-        if self._sha256 and _SHA256.fullmatch(etag) and etag != self._sha256:
+        if self._is_of_another_file(etag):
             raise _ChangedError(f"the hub serves sha256 {etag[:16]}… where {self._sha256[:16]}… was listed")
         with self._lock:
             for known, now in ((self._pieces.etag, etag), (self._served_etag, served)):
@@ -272,6 +285,10 @@ class RemoteFile:
             if self._pieces.etag is None:
                 self._pieces.keep_etag(etag)
             self._served_etag = served
+
+    def _is_of_another_file(self, etag: str) -> bool:
+        """Say whether an entity tag is a sha256, as large files have it, but not the listed one."""
+        return self._sha256 is not None and _SHA256.fullmatch(etag) is not None and etag != self._sha256
 
 
 def _plain(etag: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,43 +14,12 @@ from threading import Event
 from lm_geometry.checkpoints.hub.access import disk_errors, in_one_line, token
 from lm_geometry.checkpoints.hub.large_file import download, partial_path
 from lm_geometry.checkpoints.hub.patience import Patience
-from lm_geometry.checkpoints.ledger import find_listed
-from lm_geometry.checkpoints.listed_file import CONFIG, ListedFile
-from lm_geometry.checkpoints.weight_files import weight_files
+from lm_geometry.checkpoints.listed_file import ListedFile
 from lm_geometry.tables.files import file_sha256, write_text
 
-_GENERATION_CONFIG = "generation_config.json"
-_SMALL_FILE = 1_000_000  # bytes; settings are smaller
 _FILES_AT_ONCE = 4
 
 log = logging.getLogger(__name__)
-
-
-def checkpoint_files(
-    files: Sequence[ListedFile], local_file: Callable[[str], Path], *, with_code: bool = False
-) -> list[ListedFile]:
-    """Return the files that a forward pass needs: the settings, and the weights of one format.
-
-    Parameters
-    ----------
-    files : sequence of ListedFile
-        All files of the revision.
-    local_file : callable
-        Returns where a file lies on this machine; it is asked for the index of a sharded checkpoint alone.
-    with_code : bool
-        Whether the repository's own Python files are needed too.
-
-    Raises
-    ------
-    ValueError
-        If there is no config.json or no weights, or a shard that the index names is not listed.
-    """
-    if CONFIG not in {file.path for file in files}:
-        raise ValueError(f"no {CONFIG} beside the weights: no model can be built from them for a forward pass")
-    settings = [file for file in files if file.path == _GENERATION_CONFIG and file.size <= _SMALL_FILE]
-    code = [file for file in files if with_code and file.role == "code"]
-    weights = [find_listed(files, path) for path in weight_files(files, local_file)]
-    return [find_listed(files, CONFIG), *settings, *code, *weights]
 
 
 class CachedRevision:

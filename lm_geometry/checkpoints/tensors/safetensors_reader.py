@@ -6,11 +6,9 @@ import re
 from typing import Any
 
 from lm_geometry.checkpoints.byte_source import ByteSource
-from lm_geometry.checkpoints.tensors.range_file import FIRST_READ
+from lm_geometry.checkpoints.tensors.range_file import FIRST_READ, LARGEST_PART
 from lm_geometry.checkpoints.tensors.tensor import MOST_DIMENSIONS, StoredTensor, shown
 
-# The format's own limit.
-_LARGEST_HEADER = 100_000_000
 _LENGTH = 8
 _METADATA = "__metadata__"
 # torch's name and the bits of one element.
@@ -64,10 +62,11 @@ def _header(file: ByteSource) -> tuple[dict[str, Any], int]:
     if len(head) < _LENGTH:
         raise _error(file, f"it has {file.size} bytes")
     end = _LENGTH + int.from_bytes(head[:_LENGTH], "little")
-    if end > min(file.size, _LENGTH + _LARGEST_HEADER):
+    if end > min(file.size, _LENGTH + LARGEST_PART):
         raise _error(
             file,
-            f"its header of {end - _LENGTH} bytes is longer than the file of {file.size} bytes or the format allows",
+            f"its header of {end - _LENGTH} bytes is longer than the file of {file.size} bytes or the {LARGEST_PART} "
+            "that are allowed",
         )
     if end > len(head):
         head += file.read(len(head), end - len(head))
@@ -77,7 +76,9 @@ def _header(file: ByteSource) -> tuple[dict[str, Any], int]:
         raise _error(file, f"its header is no JSON of it ({error})") from error
     if not isinstance(header, dict):
         raise _error(file, f"its header is a {type(header).__name__}")
-    header.pop(_METADATA, None)
+    metadata = header.pop(_METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise _error(file, f"its {_METADATA} is no mapping of texts")
     for name, facts in header.items():
         if not _is_tensor(facts):
             raise _error(file, f"the header's entry {shown(name)} is no type, shape and data_offsets")

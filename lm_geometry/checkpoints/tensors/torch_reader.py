@@ -42,7 +42,7 @@ def describe(file: ByteSource) -> dict[str, StoredTensor]:
     ------
     ValueError
         If the file is cut short, compressed, big-endian, of torch before 0.1.10, holds no mapping with tensors, or its
-        pickle asks for more than tensors.
+        pickle asks for more than tensors, or if tensors lie in more than one of these mappings.
     """
     head = file.read(0, min(FIRST_READ, file.size))
     if head.startswith(_ZIP_STARTS):
@@ -171,13 +171,24 @@ def _tensors(file: ByteSource, value: Any) -> dict[str, PickledTensor]:
     """Return the tensors of the mapping that a file holds, or of the mapping in it that holds the model."""
     if not isinstance(value, dict):
         raise _error(file, f"it holds {torch_pickle.kind_of(value)}, not a mapping from names to tensors")
-    candidates = [value[key] for key in NESTED_UNDER if isinstance(value.get(key), dict)]
-    for mapping in [*candidates, value]:
-        found = {name: tensor for name, tensor in mapping.items() if isinstance(tensor, PickledTensor)}
-        if found and all(isinstance(name, str) for name in found):
-            return found
+    nested = {f"under {key}": value[key] for key in NESTED_UNDER if isinstance(value.get(key), dict)}
+    found = {place: _named_tensors(mapping) for place, mapping in {**nested, "at its top": value}.items()}
+    # Single numbers are no model: beside one they are a loss or a step.
+    places = [place for place, tensors in found.items() if any(one.shape for one in tensors.values())]
+    if len(places) > 1:
+        raise _error(file, f"tensors both {' and '.join(places)}: save the model's alone")
+    if places:
+        return found[places[0]]
+    if numbers := next(filter(None, found.values()), None):
+        return numbers
     keys = ", ".join(shown(key) for key in list(value)[:8])
     raise _error(file, f"no tensors in it nor under {' or '.join(NESTED_UNDER)}; its keys are {keys or 'none'}")
+
+
+def _named_tensors(mapping: dict[Any, Any]) -> dict[str, PickledTensor]:
+    """Return a mapping's tensors; none where a name is no text."""
+    found = {name: tensor for name, tensor in mapping.items() if isinstance(tensor, PickledTensor)}
+    return found if all(isinstance(name, str) for name in found) else {}
 
 
 def _stored(tensor: PickledTensor, holder: ZipEntry | _BareStorage) -> StoredTensor:

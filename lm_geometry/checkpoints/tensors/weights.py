@@ -162,9 +162,23 @@ class Weights:
         if self._verify == "full" and listed.sha256 is None and not path.endswith(INDEX_SUFFIX):
             raise ValueError(f"{path}: its source lists no sha256 to check it by; set verify: ranges")
         local = self._revision.local_file(path)
-        verify_file(local, listed)
+        try:
+            verify_file(local, listed)
+        except ValueError as error:
+            if not self._revision.remote:
+                raise
+            _remove_cached(local)
+            reason, _, _ = str(error).rpartition("; ")
+            raise ValueError(f"{reason}; it was removed, run again to fetch it anew") from error
         self._whole_bytes += listed.size
         return local
+
+
+def _remove_cached(local: Path) -> None:
+    """Remove a file from the hub client's cache, and the content it links to, which else would be linked to again."""
+    if local.is_symlink():
+        (local.parent / local.readlink()).unlink(missing_ok=True)
+    local.unlink(missing_ok=True)
 
 
 def _reader(source: ByteSource, head: bytes) -> Callable[[ByteSource], dict[str, StoredTensor]]:
