@@ -55,7 +55,7 @@ class Study:
             Run(model, defect.shares_with)
             for model, revision in training
             for defect in of_source(known, self.models.setting(model, "source"))
-            if defect.revision == revision
+            if defect.revision == revision and defect.is_copy
         ]
         return list(dict.fromkeys([*self.runs, *partners]))
 

@@ -1,5 +1,6 @@
 """The configs that come with the project, dry and against a recorded catalogue: nothing here fetches a weight."""
 
+import csv
 import os
 import re
 import subprocess
@@ -50,6 +51,22 @@ def runs(name):
     return found
 
 
+def listed(name):
+    """Return the runs and, of those that were published to be copies, the revisions they were copied from."""
+    with (PROJECT / "reference" / "known_checkpoint_defects.csv").open() as stream:
+        copies = [row for row in csv.DictReader(stream) if row["genuine"] != row["revision"]]
+    partner = {(row["hub_id"], row["revision"]): row["shares_with"] for row in copies}
+    found = runs(name)
+    config = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
+    training = config.get("representation_dynamics", {}).get("training", {})
+    partners = {
+        (model, partner[source, revision]): source
+        for (model, revision), source in found.items()
+        if (source, revision) in partner and revision in training.get(model, {}).get("revisions", [])
+    }
+    return {**found, **partners}
+
+
 def resources(checkout, home, *options):
     """Return what a dry run says that the jobs need which read or fetch a model, by their first output."""
     for path in (checkout.folder / "rules").glob("*.smk"):
@@ -90,7 +107,7 @@ def test_a_dry_run_from_a_clean_checkout_needs_no_network(fresh, tmp_path, name)
     done = snakemake(fresh, tmp_path, "--dry-run", "--configfile", f"configs/{name}.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     jobs = dict(re.findall(r"^(\w+)\s+(\d+)\s*$", done.stdout, flags=re.MULTILINE))
-    assert int(jobs["resolve_model"]) == len(runs(name))
+    assert int(jobs["resolve_model"]) == len(listed(name))
     assert not (fresh.folder / "results").exists()
 
 
@@ -114,7 +131,7 @@ def test_the_plan_and_the_jobs_resources_follow_from_listings_alone(fresh, tmp_p
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        for (model, revision), source in runs(name).items():
+        for (model, revision), source in listed(name).items():
             place = folder / model / revision
             resolve_model(
                 files=[], listing=place / "listing.parquet", config=place / "config.json", source=source,

@@ -77,7 +77,8 @@ def test_one_file_of_weights_is_a_model_and_an_absent_one_is_said_to_be_left_out
 
 def test_a_study_that_is_left_out_leaves_no_hole_in_a_path(fresh):
     config = fresh.folder / "tiny.yaml"
-    config.write_text(config.read_text().partition("representation_dynamics:")[0])
+    scaling = config.read_text().partition("representation_dynamics:")[0]
+    config.write_text("".join(line for line in scaling.splitlines(keepends=True) if "tiny-bert:" not in line))
     assert "double '/'" not in fresh.run("--dry-run")
 
 
