@@ -8,6 +8,19 @@ def extract(source, tokenizer, out, *, revision="main", cache_dir="unused", veri
     """Extract the table of a source into the folder ``out``, and return its path."""
     out.mkdir(exist_ok=True)
     resolve(source, out, revision=revision, cache_dir=cache_dir, embedding_tensor=embedding_tensor)
+    return extract_listed(
+        source,
+        tokenizer,
+        out,
+        revision=revision,
+        cache_dir=cache_dir,
+        verify=verify,
+        embedding_tensor=embedding_tensor,
+    )
+
+
+def extract_listed(source, tokenizer, out, *, revision="main", cache_dir="unused", verify="ranges", **options):
+    """Extract the table of a source that ``resolve`` listed into the folder ``out``, and return its path."""
     extract_embedding_table(
         listing=out / "listing.parquet",
         config=out / "config.json",
@@ -19,7 +32,7 @@ def extract(source, tokenizer, out, *, revision="main", cache_dir="unused", veri
         revision=revision,
         cache_dir=str(cache_dir),
         verify=verify,
-        embedding_tensor=embedding_tensor,
+        **{"embedding_tensor": None, **options},
     )
     return out / "table.parquet"
 

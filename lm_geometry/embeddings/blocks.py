@@ -6,12 +6,12 @@ import numpy as np
 
 # Bytes of the float32 vectors in one block, and so in one row group of a Parquet file. Parquet's encoder and decoder
 # hold several times as much; blocks of 64 MB were no faster and made no smaller files, and took 300 MB more.
-_BLOCK_BYTES = 16_000_000
+BLOCK_BYTES = 16_000_000
 
 
 def block_rows(width: int) -> int:
     """Return how many rows of ``width`` float32 values make a block of at most 16 MB, at least one."""
-    return max(1, _BLOCK_BYTES // (4 * width))
+    return max(1, BLOCK_BYTES // (4 * width))
 
 
 def checked_blocks(blocks: Iterable[np.ndarray], rows: int, columns: int) -> Iterator[tuple[int, np.ndarray]]:

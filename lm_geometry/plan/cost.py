@@ -8,6 +8,7 @@ thread a job, as CPU seconds and greatest resident set of single jobs; what was 
 import math
 from collections.abc import Sequence
 
+from lm_geometry.embeddings.blocks import BLOCK_BYTES
 from lm_geometry.plan.model_facts import ModelFacts
 
 # Held by a process that has imported numpy, scipy, pyarrow and the hub's client (70 to 100 MB) ...
@@ -30,8 +31,6 @@ DAY = 86_400.0
 
 # Headers, indexes and directories that are read on the way to one tensor.
 _OVERHEAD_BYTES = 100_000
-# Vectors of one block of a table, and of one row group (``embeddings.blocks``).
-_BLOCK_BYTES = 16e6
 # Raw bytes, float32, mask of finite values, encoded and compressed pages of one block: 204 MB above the libraries for
 # a table of 50,304 x 768, 289 MB for 2,048 columns, whose float32 blocks came from a random generator.
 _BLOCK_COPIES = 4
@@ -97,7 +96,7 @@ def table_disk_bytes(rows: int, width: int, value_bytes: int) -> int:
 
 def extraction_memory(rows: int, width: int) -> int:
     """Return the memory of extracting a table of ``rows`` x ``width``, which goes block by block."""
-    block = min(_BLOCK_BYTES, 4 * rows * width)
+    block = min(BLOCK_BYTES, 4 * rows * width)
     return round(_EXTRACTION_BYTES + _BLOCK_COPIES * block + _TOKEN_BYTES * rows)
 
 
@@ -122,7 +121,7 @@ def pooling_memory(n_texts: int, n_counts: int, rows: int, width: int) -> int:
         Shape of the table.
     """
     sums = min(8 * n_texts * width, _PART_BYTES)
-    blocks = _BLOCK_COPIES * min(_BLOCK_BYTES, 4 * rows * width)
+    blocks = _BLOCK_COPIES * min(BLOCK_BYTES, 4 * rows * width)
     return round(LIGHT_BYTES + 1.5 * sums + blocks + _COUNT_BYTES * n_counts)
 
 

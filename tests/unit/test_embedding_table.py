@@ -145,7 +145,7 @@ def test_other_files_are_no_embedding_tables(tmp_path):
 
 def test_the_order_of_blocks_does_not_hang_on_the_block_size(tmp_path, monkeypatch):
     table = normal(100, 8)
-    monkeypatch.setattr(table_blocks, "_BLOCK_BYTES", 8 * 4 * 7)
+    monkeypatch.setattr(table_blocks, "BLOCK_BYTES", 8 * 4 * 7)
     write_embedding_table(tmp_path / "table.parquet", in_blocks(table, 30), table.shape, [None] * 100)
     assert pq.read_metadata(tmp_path / "table.parquet").num_row_groups == 3 * 5 + 2
     np.testing.assert_array_equal(read_embedding_table(tmp_path / "table.parquet"), table)

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from extracted import extract, resolve
+from extracted import extract, extract_listed, resolve
 from safetensors.torch import save_file
 from tiny_models import VOCAB_ROWS, WORDS, build_model, save_bin, save_safetensors, save_tokenizer
 
@@ -17,7 +17,6 @@ from lm_geometry.checkpoints.tensors.weights import Weights
 from lm_geometry.embeddings.extraction import check_shape, find_embedding, token_texts
 from lm_geometry.embeddings.table import read_embedding_table
 from lm_geometry.tables.files import file_sha256, read_table
-from scripts.extract_embedding_table import extract_embedding_table
 
 KNOWN = 5 + len(WORDS)
 
@@ -263,19 +262,7 @@ def test_each_failure_is_one_line_and_leaves_nothing_behind(tmp_path, tokenizer,
     (out / "config.json").write_text(json.dumps(config))
     before = sorted(out.iterdir())
     with pytest.raises(ValueError, match=message) as raised:
-        extract_embedding_table(
-            listing=out / "listing.parquet",
-            config=out / "config.json",
-            tokenizer=tokenizer,
-            tokenizer_listing=out / "listing.parquet",
-            table=out / "table.parquet",
-            model="mine",
-            source=str(folder),
-            revision="main",
-            cache_dir="unused",
-            verify="ranges",
-            embedding_tensor=None,
-        )
+        extract_listed(folder, tokenizer, out)
     assert "\n" not in str(raised.value)
     assert sorted(out.iterdir()) == before
 
@@ -295,19 +282,7 @@ def test_a_checkpoint_that_changed_since_it_was_listed_is_refused(tmp_path, toke
     # Of the same size where the whole file is hashed; a range shows another size only.
     save_safetensors(build_model("llama", seed=1) if verify == "full" else build_model("gpt2"), folder)
     with pytest.raises(ValueError, match=r"model\.safetensors: .* listed"):
-        extract_embedding_table(
-            listing=out / "listing.parquet",
-            config=out / "config.json",
-            tokenizer=tokenizer,
-            tokenizer_listing=out / "listing.parquet",
-            table=out / "table.parquet",
-            model="mine",
-            source=str(folder),
-            revision="main",
-            cache_dir="unused",
-            verify=verify,
-            embedding_tensor=None,
-        )
+        extract_listed(folder, tokenizer, out, verify=verify)
     assert not (out / "table.parquet").exists()
 
 

@@ -139,7 +139,7 @@ def test_rows_gathered_from_many_blocks_are_pooled_once(table, monkeypatch):
 )
 def test_sums_are_held_for_a_part_of_the_texts_at_a_time(table, monkeypatch, part_texts, sizes, n_passes):
     monkeypatch.setattr(pooling, "_PART_BYTES", part_texts * 8 * WIDTH)
-    monkeypatch.setattr(table_blocks, "_BLOCK_BYTES", 10 * 4 * WIDTH)
+    monkeypatch.setattr(table_blocks, "BLOCK_BYTES", 10 * 4 * WIDTH)
     counts = sparse.csr_array(np.random.default_rng(3).poisson(0.4, size=(25, 45)))
     passes = []
 
@@ -194,7 +194,7 @@ def test_a_table_of_another_shape_than_announced_is_an_error(table):
 
 def test_a_collection_is_pooled_in_parts_and_written_in_order(tmp_path, tokenizer_file, table, monkeypatch):
     monkeypatch.setattr(pooling, "_PART_BYTES", 11 * 8 * WIDTH)
-    monkeypatch.setattr(table_blocks, "_BLOCK_BYTES", 4 * 4 * WIDTH)
+    monkeypatch.setattr(table_blocks, "BLOCK_BYTES", 4 * 4 * WIDTH)
     sides = {"corpus": texts(29), "queries": texts(4, seed=1)}
     tokenizer = load_tokenizer(tokenizer_file)
     counts = {side: count_tokens(some, tokenizer) for side, some in sides.items()}
