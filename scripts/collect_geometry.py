@@ -12,7 +12,7 @@ import pyarrow as pa
 from lm_geometry import provenance
 from lm_geometry.checkpoints.duplicates import origins_of_copies
 from lm_geometry.job import run_job
-from lm_geometry.statistics import t_interval
+from lm_geometry.statistics.intervals import t_interval
 from lm_geometry.tables.files import read_table, write_csv, write_table
 from lm_geometry.tables.geometry import OK, SUMMARY
 

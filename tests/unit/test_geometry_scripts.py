@@ -12,7 +12,7 @@ from lm_geometry.geometry.batches import draw_batches, type_matched_rows
 from lm_geometry.geometry.intrinsic_dimension import two_nn
 from lm_geometry.geometry.nulls import frequency_null
 from lm_geometry.geometry.spectrum import anisotropy
-from lm_geometry.statistics import t_interval
+from lm_geometry.statistics.intervals import t_interval
 from lm_geometry.tables import duplicate_checkpoints
 from lm_geometry.tables.files import read_table, write_table
 from lm_geometry.tables.hidden_states import MANIFEST, layer_schema

@@ -1,0 +1,1 @@
+"""Intervals, paired tests and resampling of independent units; arrays in, numbers out."""
