@@ -32,8 +32,12 @@ def fetch_collection(
     _report_unknown_ids(found, collection)
     facts = {
         "inputs": origins,
-        "origin": {"collection_sha256": found.sha256()},
-        "settings": {"collection": collection, "lowercase": lowercase},
+        "origin": {"collection_sha256": found.sha256(), **found.origin},
+        "settings": {
+            "collection": collection,
+            "lowercase": lowercase,
+            "ignore_identical_ids": found.ignore_identical_ids,
+        },
     }
     write_table(corpus, texts_table(found.documents), TEXTS, **facts)
     write_table(queries, texts_table(found.queries), TEXTS, **facts)

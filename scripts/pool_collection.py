@@ -1,12 +1,13 @@
 """Average the embeddings of each text's tokens, one sparse product for the whole collection."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from lm_geometry.embeddings.precision import round_table
+from lm_geometry.embeddings.precision import RootMeanSquare, round_table
 from lm_geometry.embeddings.table import embedding_blocks, embedding_shape
 from lm_geometry.job import run_job
 from lm_geometry.retrieval.counted_collection import read_counted_collection
@@ -17,26 +18,42 @@ from lm_geometry.tables.schema import vector_array
 
 
 def pool_collection(
-    *, counts: Path, corpus: Path, queries: Path, table: Path, pooled: Path, table_precision: str
+    *, counts: Path, corpus: Path, queries: Path, table: Path, pooled: Path, table_precision: str, threads: int = 1
 ) -> None:
-    """Write the mean-pooled vectors of all texts under the embedding ``table``, rounded to ``table_precision``."""
+    """Write the mean-pooled vectors of all texts under the embedding ``table``, rounded to ``table_precision``.
+
+    The file's settings hold the root-mean-square entry of the rounded table, over all its rows.
+    """
     collection = read_counted_collection(corpus, queries, counts, None)
     rows, width = embedding_shape(table)
+    size = RootMeanSquare()
 
     def blocks() -> Iterator[np.ndarray]:
-        return (round_table(block, table_precision) for block in embedding_blocks(table))
+        return size.watched(round_table(block, table_precision) for block in embedding_blocks(table))
 
+    vectors = pooled_blocks(collection.counts, blocks, rows=rows, columns=width, threads=threads)
+    first = next(vectors)  # pooled once the whole table has passed by
+    settings = {
+        "vocab_rows": rows,
+        "embedding_dim": width,
+        "table_precision": table_precision,
+        "root_mean_square": size.value,
+    }
     ids = collection.document_ids + collection.query_ids
     sides = ["corpus"] * len(collection.document_ids) + ["queries"] * len(collection.query_ids)
-    schema = pooled_table.schema(width)
-    settings = {"vocab_rows": rows, "embedding_dim": width, "table_precision": table_precision}
-    with open_table_writer(pooled, schema, inputs=[counts, corpus, queries, table], settings=settings) as writer:
+    with open_table_writer(
+        pooled,
+        pooled_table.schema(width),
+        inputs=[counts, corpus, queries, table],
+        settings=settings,
+        compress_vectors=False,
+    ) as writer:
         start = 0
-        for vectors in pooled_blocks(collection.counts, blocks, rows=rows, columns=width):
-            part = slice(start, start + len(vectors))
-            columns = [pa.array(sides[part]), pa.array(ids[part]), vector_array(vectors)]
+        for block in chain([first], vectors):
+            part = slice(start, start + len(block))
+            columns = [pa.array(sides[part]), pa.array(ids[part]), vector_array(block)]
             writer.write_table(pa.table(columns, schema=writer.schema))
-            start += len(vectors)
+            start += len(block)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from lm_geometry.retrieval.scoring import METRICS
 
 SPLIT = "test"
 
@@ -23,11 +25,19 @@ class Collection:
     judgements : dict of str to dict of str to int
         Relevance by query id and document id; 0 = judged and not relevant. May name queries and documents that the
         collection lacks.
+    ignore_identical_ids : bool
+        Whether a document with the query's own id is to be left out, where the user does not say: an MTEB task's
+        attribute; False for a folder.
+    origin : mapping of str to str
+        Where an MTEB task's texts come from: 'mteb_task', 'mteb_revision', 'mteb_split' and 'mteb_subset'; empty for a
+        folder.
     """
 
     documents: dict[str, str]
     queries: dict[str, str]
     judgements: dict[str, dict[str, int]]
+    ignore_identical_ids: bool = False
+    origin: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def lowercase(self) -> "Collection":
         """Return the collection with all texts in lower case."""
@@ -100,13 +110,13 @@ def read_beir_folder(folder: Path) -> Collection:
 
 
 def load_mteb_task(name: str) -> Collection:
-    """Load the test split of an MTEB retrieval task of one subset.
+    """Load an MTEB retrieval task of one subset: its test split, or the only one that it is evaluated on.
 
     Raises
     ------
     ValueError
-        If there is no such task, or it is not plain text retrieval (reranking, instructions, images, several
-        languages).
+        If there is no such task, or it is not plain text retrieval of one split and subset (reranking, instructions,
+        conversations, images, several languages), or MTEB judges it by a score that is none of this project's metrics.
     OSError
         If its data cannot be fetched.
     """
@@ -117,18 +127,19 @@ def load_mteb_task(name: str) -> Collection:
     except KeyError as error:
         raise ValueError(f"collection '{name}' is no MTEB task ({error.args[0]}); {_ADVICE}") from error
     _check_task(name, task)
-    try:
-        task.load_data()
-    except OSError as error:
-        where = "{path}, revision {revision}".format(**task.metadata.dataset)
-        raise OSError(f"collection '{name}': its data ({where}) cannot be fetched: {error}; {_ADVICE}") from error
-    task.convert_v1_dataset_format_to_v2(num_proc=None)
-    data = next(iter(task.dataset.values()))[SPLIT]
-    _check_task_data(name, data)
+    split, (subset,) = _split(name, task), task.hf_subsets
+    data = _task_data(name, task, split, subset)
     collection = Collection(
-        documents={str(row["id"]): _document_text(row) for row in data["corpus"]},
-        queries={str(row["id"]): _query_text(row) for row in data["queries"]},
+        documents=_by_id(name, data["corpus"], _document_text),
+        queries=_by_id(name, data["queries"], _query_text),
         judgements={query: dict(relevances) for query, relevances in data["relevant_docs"].items() if relevances},
+        ignore_identical_ids=task.ignore_identical_ids,
+        origin={
+            "mteb_task": task.metadata.name,
+            "mteb_revision": task.metadata.revision,
+            "mteb_split": split,
+            "mteb_subset": subset,
+        },
     )
     collection.check(f"collection '{name}'")
     return collection
@@ -142,17 +153,49 @@ def _check_task(name: str, task: Any) -> None:
 
     if not isinstance(task, AbsTaskRetrieval) or list(task.metadata.modalities) != ["text"]:
         raise ValueError(f"collection '{name}' is an MTEB task of type {task.metadata.type}; {_ADVICE}")
-    if SPLIT not in task.eval_splits:
-        raise ValueError(f"collection '{name}' has no {SPLIT} split, only {', '.join(task.eval_splits)}; {_ADVICE}")
     if len(task.hf_subsets) != 1:
         raise ValueError(f"collection '{name}' has {len(task.hf_subsets)} subsets and one is needed; {_ADVICE}")
+    if task.skip_first_result:
+        raise ValueError(f"collection '{name}' does not count the first document found; {_ADVICE}")
+    if task.metadata.main_score not in METRICS:
+        raise ValueError(f"collection '{name}' is judged by {task.metadata.main_score}, no metric here; {_ADVICE}")
 
 
-def _check_task_data(name: str, data: Any) -> None:
+def _split(name: str, task: Any) -> str:
+    splits = list(task.eval_splits)
+    if SPLIT in splits:
+        return SPLIT
+    if len(splits) > 1:
+        raise ValueError(f"collection '{name}' has no {SPLIT} split, but {', '.join(splits)}; {_ADVICE}")
+    return splits[0]
+
+
+def _task_data(name: str, task: Any, split: str, subset: str) -> Any:
+    try:
+        task.load_data()
+    except OSError as error:
+        where = "{path}, revision {revision}".format(**task.metadata.dataset)
+        raise OSError(f"collection '{name}': its data ({where}) cannot be fetched: {error}; {_ADVICE}") from error
+    task.convert_v1_dataset_format_to_v2(num_proc=None)
+    data = task.dataset[subset][split]
     if data["top_ranked"] is not None:
         raise ValueError(f"collection '{name}' re-ranks given documents; {_ADVICE}")
     if "instruction" in data["queries"].column_names:
         raise ValueError(f"collection '{name}' gives an instruction with each query; {_ADVICE}")
+    return data
+
+
+def _by_id(name: str, rows: Any, text_of: Callable[[dict[str, Any]], str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for row in rows:
+        identifier = str(row["id"])
+        if identifier in texts:
+            raise ValueError(f"collection '{name}': id '{identifier}' occurs twice")
+        try:
+            texts[identifier] = text_of(row)
+        except ValueError as error:
+            raise ValueError(f"collection '{name}', id '{identifier}': {error}; {_ADVICE}") from error
+    return texts
 
 
 def _document_text(fields: dict[str, Any]) -> str:

@@ -29,6 +29,11 @@ class CountedCollection:
     counts: sparse.csr_array
     judgements: dict[str, dict[str, int]]
 
+    @property
+    def has_tokens(self) -> np.ndarray:
+        """Whether each text has a token, bool, shape (documents + queries,)."""
+        return np.diff(self.counts.indptr) > 0
+
     def split(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Divide vectors of all texts into those of the queries and those of the documents."""
         return vectors[len(self.document_ids) :], vectors[: len(self.document_ids)]

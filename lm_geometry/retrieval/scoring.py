@@ -1,9 +1,14 @@
 """Cosine retrieval and its metrics, as MTEB computes them (Muennighoff et al. 2023), from slices of pooled vectors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
+from lm_geometry.retrieval.inner_products import Pair, SlicedProducts
+from lm_geometry.retrieval.ranking import relevant_ranks
 
 CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
 """Ranks at which every metric is taken."""
@@ -13,16 +18,67 @@ _TREC_MEASURES = {"map": "map_cut", "ndcg": "ndcg_cut", "recall": "recall", "pre
 METRICS = tuple(f"{name}_at_{k}" for name in (*_TREC_MEASURES, "mrr") for k in CUTOFFS)
 """Names of the metrics that are kept: MTEB's."""
 
-Pair = tuple[np.ndarray, np.ndarray]
-"""The same columns of the queries' vectors, shape (queries, n), and of the documents', shape (documents, n)."""
+_DEPTH = max(CUTOFFS)
+# Bounds on dot products that are held at a time, and on the queries among them. More queries would be no faster: 500
+# use nine tenths of the processor's rate.
+_BLOCK_ELEMENTS = 2**24
+_BLOCK_QUERIES = 512
+# Bounds on similarities that a thread ranks at a time, and on the queries among them.
+_RANKED_ELEMENTS = 2**20
+_RANKED_QUERIES = 32
+# Rankings are handed to pytrec_eval as long as they need be, in steps of so many places.
+_RUN_STEP = 50
 
-# Bounds on temporary matrices: similarities per block of queries, and columns that are widened to float64 at a time.
-_BLOCK_ELEMENTS = 2**23
-_COLUMN_CHUNK = 512
+
+@dataclass(frozen=True)
+class QueryScores:
+    """Metrics of single queries.
+
+    Parameters
+    ----------
+    values : dict of str to np.ndarray
+        Every metric of ``METRICS``, float64 of shape (n_queries,).
+    tie_spans : dict of str to np.ndarray
+        The metric if documents of equal similarity stood in the best order less that in the worst; same shape. 0 where
+        the order of equals does not matter.
+    """
+
+    values: dict[str, np.ndarray]
+    tie_spans: dict[str, np.ndarray]
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each metric; see ``mean_scores``."""
+        return mean_scores(self.values)
+
+    def mean_tie_spans(self) -> dict[str, float]:
+        """Return the mean of each metric's spans."""
+        return {metric: float(spans.mean()) for metric, spans in self.tie_spans.items()}
+
+    @staticmethod
+    def joined(parts: Sequence["QueryScores"]) -> "QueryScores":
+        """Return the scores of consecutive queries as one."""
+        return QueryScores(
+            {metric: np.concatenate([part.values[metric] for part in parts]) for metric in METRICS},
+            {metric: np.concatenate([part.tie_spans[metric] for part in parts]) for metric in METRICS},
+        )
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """A query and the ranks of its relevant documents, from 0; those at ``_DEPTH`` and behind were not found."""
+
+    query: int
+    ranks: np.ndarray
 
 
 class RetrievalScorer:
     """Scores vectors against the judgements of one collection.
+
+    Documents are ranked by their float32 cosine, and equals by id, the larger first, as ``pytrec_eval`` does. It is
+    given the relevant documents at their ranks and stand-ins for all others: the metrics depend on nothing else.
+
+    Memory beside the vectors: 8 bytes for each document and query of a block, of which there are at most 512 and at
+    most 2**24 pairs (134 MB), and about 20 MB a thread. Results are the same bits for any number of threads.
 
     Parameters
     ----------
@@ -32,7 +88,9 @@ class RetrievalScorer:
         Relevance by query id and document id. Queries without judgements are not scored; relevant documents that are
         not among ``document_ids`` count as not found.
     ignore_identical_ids : bool
-        Leave out a document whose id is the query's own. One document more is ranked then, so that 1000 others remain.
+        Leave out a document whose id is the query's own, so that 1000 others are ranked.
+    threads : int
+        Threads that share documents and queries out. BLAS should have one thread (OMP_NUM_THREADS=1).
 
     Raises
     ------
@@ -47,26 +105,33 @@ class RetrievalScorer:
         judgements: Mapping[str, Mapping[str, int]],
         *,
         ignore_identical_ids: bool = False,
+        threads: int = 1,
     ) -> None:
         import pytrec_eval
 
-        self.judged_rows = np.array([row for row, query in enumerate(query_ids) if query in judgements], dtype=np.intp)
+        judged = [row for row, query in enumerate(query_ids) if judgements.get(query)]
+        self.judged_rows = np.array(judged, dtype=np.intp)
         if not self.judged_rows.size:
             raise ValueError(f"none of the {len(query_ids)} queries is judged")
         self.query_ids = [query_ids[row] for row in self.judged_rows]
-        self.ignore_identical_ids = ignore_identical_ids
-        self._relevant = {
-            query: {document for document, relevance in judgements[query].items() if relevance > 0}
-            for query in self.query_ids
-        }
-        # Sorted ids: ties go to the larger id, so a document's place here is part of its sorting key.
-        self._sorted_rows = np.array(sorted(range(len(document_ids)), key=document_ids.__getitem__), dtype=np.intp)
-        self._sorted_ids = [document_ids[row] for row in self._sorted_rows]
+        self.threads = threads
+        self._document_ids = document_ids
+        rows = {document: row for row, document in enumerate(document_ids)}
+        self._own = [rows.get(query) if ignore_identical_ids else None for query in self.query_ids]
+        self._relevant, self._gains = [], []
+        for query, own in zip(self.query_ids, self._own, strict=True):
+            gains = _relevant_rows(judgements[query], rows, own)
+            self._relevant.append(np.array(list(gains), dtype=np.intp))
+            self._gains.append(np.array(list(gains.values()), dtype=np.int64))
+        # Ties go to the larger id, in the order of code points, which is that of the UTF-8 bytes trec_eval compares.
+        self._tie_break = np.empty(len(document_ids), dtype=np.intp)
+        self._tie_break[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
         cutoffs = ",".join(map(str, CUTOFFS))
         self._evaluator = pytrec_eval.RelevanceEvaluator(
             {query: dict(judgements[query]) for query in self.query_ids},
             {f"{measure}.{cutoffs}" for measure in _TREC_MEASURES.values()},
         )
+        self._stand_ins, self._runs = _runs_of_stand_ins(judgements.values())
 
     @property
     def n_queries(self) -> int:
@@ -89,72 +154,112 @@ class RetrievalScorer:
         Raises
         ------
         ValueError
-            If a similarity or a metric is not a number.
+            If a similarity is not a number.
         """
-        return mean_scores(self.score_queries(slices))
+        return self.score_queries(slices).means()
 
-    def score_queries(self, slices: Sequence[Pair]) -> dict[str, np.ndarray]:
-        """Return the metrics of each judged query, arrays of shape (n_queries,); see ``score``."""
-        return self._score_cumulatively([slices])[0]
+    def score_queries(self, slices: Sequence[Pair]) -> QueryScores:
+        """Return the metrics of each judged query; see ``score``."""
+        return self._score_after_each([slices])[0]
 
-    def score_prefixes(
-        self, queries: np.ndarray, documents: np.ndarray, widths: Sequence[int]
-    ) -> list[dict[str, float]]:
-        """Return the mean metrics of the first ``width`` columns, for each of ascending ``widths``, in one pass.
+    def score_prefixes(self, queries: np.ndarray, documents: np.ndarray, widths: Sequence[int]) -> list[QueryScores]:
+        """Return the metrics of the first ``width`` columns, for each of ascending ``widths``, in one pass.
 
         Raises
         ------
         ValueError
             If the widths do not ascend within the vectors, and as ``score`` does.
         """
-        bounds = [0, *widths]
-        if any(start >= stop for start, stop in pairwise(bounds)) or bounds[-1] > queries.shape[1]:
-            raise ValueError(f"widths {list(widths)} must ascend from 1 to at most {queries.shape[1]}")
-        parts = [[(queries[:, start:stop], documents[:, start:stop])] for start, stop in pairwise(bounds)]
-        return [mean_scores(scores) for scores in self._score_cumulatively(parts)]
+        return self._score_after_each(prefix_parts(queries, documents, widths))
 
-    def _score_cumulatively(self, parts: Sequence[Sequence[Pair]]) -> list[dict[str, np.ndarray]]:
-        """Return the metrics per query of the slices up to and including each part."""
-        block = max(1, _BLOCK_ELEMENTS // len(self._sorted_ids))
-        found: list[list[dict[str, np.ndarray]]] = [[] for _ in parts]
-        for start in range(0, self.n_queries, block):
-            ids = self.query_ids[start : start + block]
-            rows = self.judged_rows[start : start + block]
-            chosen = [[(queries[rows], documents) for queries, documents in part] for part in parts]
-            for scores, similarities in zip(found, _cumulative_cosines(chosen), strict=True):
-                scores.append(self._evaluate(ids, similarities))
-        return [{metric: np.concatenate([one[metric] for one in scores]) for metric in METRICS} for scores in found]
+    def query_blocks(self) -> list[slice]:
+        """Return the judged queries in blocks of which the dot products with all documents are held at a time."""
+        most = max(1, min(_BLOCK_QUERIES, _BLOCK_ELEMENTS // len(self._document_ids)))
+        return _even_slices(0, self.n_queries, most)
 
-    def _evaluate(self, query_ids: Sequence[str], similarities: np.ndarray) -> dict[str, np.ndarray]:
-        similarities = similarities[:, self._sorted_rows]
-        if not np.isfinite(similarities).all():
-            row, place = np.argwhere(~np.isfinite(similarities))[0]
+    def score_block(self, block: slice, cosines: Callable[[slice], np.ndarray]) -> QueryScores:
+        """Return the metrics of the judged queries of a block.
+
+        Parameters
+        ----------
+        block : slice
+            One of ``query_blocks``.
+        cosines : callable
+            Returns the float32 cosines of some queries of the block, counted from its first, with all documents. It is
+            called by several threads, and what it returns is changed.
+
+        Raises
+        ------
+        ValueError
+            If a cosine is not a number; the query and the document are named.
+        """
+        most = max(1, min(_RANKED_QUERIES, _RANKED_ELEMENTS // len(self._document_ids)))
+
+        def score(queries: slice) -> QueryScores:
+            rows = slice(queries.start - block.start, queries.stop - block.start)
+            return self._score_cosines(range(queries.start, queries.stop), cosines(rows))
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            return QueryScores.joined(list(pool.map(score, _even_slices(block.start, block.stop, most))))
+
+    def _score_after_each(self, parts: Sequence[Sequence[Pair]]) -> list[QueryScores]:
+        """Return the metrics of the slices up to and including each part."""
+        products = SlicedProducts(parts, threads=self.threads)
+        found: list[list[QueryScores]] = [[] for _ in parts]
+        for block in self.query_blocks():
+            sums = products.after_each_part(self.judged_rows[block])
+            for scores, so_far in zip(found, sums, strict=True):
+                scores.append(self.score_block(block, lambda rows, held=so_far: held.of_queries(rows).cosines()))
+        return [QueryScores.joined(scores) for scores in found]
+
+    def _score_cosines(self, queries: Sequence[int], cosines: np.ndarray) -> QueryScores:
+        """Return the metrics of a few queries, and their spans, from the cosines with all documents."""
+        self._check_finite(queries, cosines)
+        actual, best, worst = [], [], []
+        for query, similarities in zip(queries, cosines, strict=True):
+            if self._own[query] is not None:
+                similarities[self._own[query]] = -np.inf
+            found = relevant_ranks(similarities, self._relevant[query], self._tie_break)
+            actual.append(_Ranking(query, found.ranks))
+            if (found.tied > 1).any():
+                first, last = (np.minimum(ranks, _DEPTH) for ranks in found.extremes(self._gains[query]))
+                if not np.array_equal(first, last):
+                    best.append(_Ranking(query, first))
+                    worst.append(_Ranking(query, last))
+        values = self._measure(actual)
+        spans = np.zeros_like(values)
+        spans[[ranking.query - queries[0] for ranking in best]] = self._measure(best) - self._measure(worst)
+        return QueryScores(dict(zip(METRICS, values.T, strict=True)), dict(zip(METRICS, spans.T, strict=True)))
+
+    def _check_finite(self, queries: Sequence[int], cosines: np.ndarray) -> None:
+        if not np.isfinite(cosines).all():
+            row, document = np.argwhere(~np.isfinite(cosines))[0]
             raise ValueError(
-                f"the cosine of query '{query_ids[row]}' and document '{self._sorted_ids[place]}' is not a number: "
-                "one of their vectors holds entries that are not finite"
+                f"the cosine of query '{self.query_ids[queries[row]]}' and document '{self._document_ids[document]}' "
+                "is not a number: one of their vectors holds entries that are not finite"
             )
-        depth = max(CUTOFFS) + int(self.ignore_identical_ids)
-        places = rank_descending(similarities, depth)
-        run, reciprocal_ranks = {}, []
-        for query, ranked, row in zip(query_ids, places, similarities, strict=True):
-            documents = [self._sorted_ids[place] for place in ranked]
-            scores = dict(zip(documents, row[ranked].tolist(), strict=True))
-            if self.ignore_identical_ids:
-                scores.pop(query, None)
-            run[query] = scores
-            reciprocal_ranks.append(_reciprocal_ranks(list(scores), self._relevant[query]))
-        measured = self._evaluator.evaluate(run)
-        metrics = {
-            f"{name}_at_{k}": np.array([measured[query][f"{measure}_{k}"] for query in query_ids])
-            for name, measure in _TREC_MEASURES.items()
-            for k in CUTOFFS
-        }
-        for k, values in zip(CUTOFFS, np.array(reciprocal_ranks).T, strict=True):
-            metrics[f"mrr_at_{k}"] = values
-        for metric, values in metrics.items():
-            if np.isnan(values).any():
-                raise ValueError(f"{metric} of query '{query_ids[int(np.isnan(values).argmax())]}' is not a number")
-        return metrics
+
+    def _measure(self, rankings: Sequence[_Ranking]) -> np.ndarray:
+        """Return the metrics of each ranking, shape (rankings, METRICS)."""
+        runs = {self.query_ids[ranking.query]: self._run(ranking) for ranking in rankings}
+        measured = self._evaluator.evaluate(runs)
+        names = [f"{measure}_{k}" for measure in _TREC_MEASURES.values() for k in CUTOFFS]
+        values = np.empty((len(rankings), len(METRICS)))
+        for row, (ranking, query) in enumerate(zip(rankings, runs, strict=True)):
+            values[row, : len(names)] = [measured[query][name] for name in names]
+            values[row, len(names) :] = _reciprocal_ranks(ranking.ranks)
+        return values
+
+    def _run(self, ranking: _Ranking) -> dict[str, int]:
+        """Return a run for pytrec_eval: scores that fall by rank, up to the last relevant document or somewhat on."""
+        found = ranking.ranks < _DEPTH
+        ranks = ranking.ranks[found].tolist()
+        # What is ranked behind the last relevant document enters no metric.
+        run = self._runs[max(ranks, default=0) // _RUN_STEP].copy()
+        for rank, document in zip(ranks, self._relevant[ranking.query][found].tolist(), strict=True):
+            del run[self._stand_ins[rank]]
+            run[self._document_ids[document]] = _DEPTH - rank
+        return run
 
 
 def mean_scores(scores: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -163,62 +268,45 @@ def mean_scores(scores: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {metric: mean if metric.startswith("mrr") else round(mean, 5) for metric, mean in means.items()}
 
 
-def cosine_similarities(slices: Sequence[Pair]) -> np.ndarray:
-    """Return the cosine of every query and document of the concatenated ``slices``.
+def prefix_parts(queries: np.ndarray, documents: np.ndarray, widths: Sequence[int]) -> list[list[Pair]]:
+    """Return the columns between ``widths``, so that the parts up to each one make up the first ``width`` columns.
 
-    Dot products and squared norms are added in float64: float32 loses the order of documents that share a strong mean.
-
-    Returns
-    -------
-    np.ndarray
-        float32, shape (queries, documents), the precision in which ``pytrec_eval`` compares. 0 where a vector is zero.
+    Raises
+    ------
+    ValueError
+        If the widths do not ascend within the vectors.
     """
-    return next(_cumulative_cosines([slices]))
+    bounds = [0, *widths]
+    if any(start >= stop for start, stop in pairwise(bounds)) or bounds[-1] > queries.shape[1]:
+        raise ValueError(f"widths {list(widths)} must ascend from 1 to at most {queries.shape[1]}")
+    return [[(queries[:, start:stop], documents[:, start:stop])] for start, stop in pairwise(bounds)]
 
 
-def _cumulative_cosines(parts: Sequence[Sequence[Pair]]) -> Iterator[np.ndarray]:
-    """Yield, after each part, the cosines of all slices so far."""
-    n_queries, n_documents = (len(vectors) for vectors in parts[0][0])
-    products = np.zeros((n_queries, n_documents))
-    query_squares, document_squares = np.zeros(n_queries), np.zeros(n_documents)
-    for part in parts:
-        for queries, documents in part:
-            for start in range(0, queries.shape[1], _COLUMN_CHUNK):
-                query = queries[:, start : start + _COLUMN_CHUNK].astype(np.float64)
-                document = documents[:, start : start + _COLUMN_CHUNK].astype(np.float64)
-                products += query @ document.T
-                query_squares += np.einsum("ij,ij->i", query, query)
-                document_squares += np.einsum("ij,ij->i", document, document)
-        norms = np.sqrt(query_squares)[:, None] * np.sqrt(document_squares)
-        yield np.divide(products, norms, out=np.zeros_like(products), where=norms != 0).astype(np.float32)
+def _relevant_rows(judged: Mapping[str, int], rows: Mapping[str, int], own: int | None) -> dict[int, int]:
+    """Return the relevance of the relevant documents that can be found, by row; trec_eval takes grades below 0 as 0."""
+    relevant = {rows[document]: relevance for document, relevance in judged.items() if document in rows}
+    return {row: relevance for row, relevance in relevant.items() if relevance > 0 and row != own}
 
 
-def rank_descending(similarities: np.ndarray, depth: int) -> np.ndarray:
-    """Return the columns of the ``depth`` largest values of each row, best first; ties go to the larger column.
-
-    Parameters
-    ----------
-    similarities : np.ndarray
-        Finite float32, shape (rows, columns).
-    depth : int
-        Columns to keep; all, if there are fewer.
-
-    Returns
-    -------
-    np.ndarray
-        Column indices, shape (rows, min(depth, columns)).
-    """
-    # One integer per value sorts as (value, column): the bits of a float, made monotone, above those of its column.
-    bits = (np.asarray(similarities, dtype=np.float32) + np.float32(0)).view(np.uint32)  # -0 and +0 are a tie
-    monotone = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
-    keys = (monotone.astype(np.uint64) << np.uint64(32)) | np.arange(bits.shape[1], dtype=np.uint64)
-    first = max(0, bits.shape[1] - depth)
-    if first:
-        keys = np.partition(keys, first, axis=1)[:, first:]
-    return (np.sort(keys, axis=1)[:, ::-1] & np.uint64(0xFFFFFFFF)).astype(np.intp)
+def _even_slices(start: int, stop: int, most: int) -> list[slice]:
+    """Divide a range into as few slices as hold at most ``most`` each, of about equal size."""
+    n_slices = -(-(stop - start) // most)
+    bounds = [start + (stop - start) * part // n_slices for part in range(n_slices + 1)]
+    return [slice(*pair) for pair in pairwise(bounds)]
 
 
-def _reciprocal_ranks(documents: Sequence[str], relevant: set[str]) -> list[float]:
+def _runs_of_stand_ins(judged: Iterable[Mapping[str, int]]) -> tuple[list[str], list[dict[str, int]]]:
+    """Return names for documents that are not relevant, one for each rank, and runs of the first ones, ever longer."""
+    prefix, taken = "", [document for documents in judged for document in documents]
+    while any(document.startswith(prefix) for document in taken):
+        prefix += "-"
+    names = [f"{prefix}{rank}" for rank in range(_DEPTH)]
+    scores = range(_DEPTH, 0, -1)
+    lengths = range(_RUN_STEP, _DEPTH + 1, _RUN_STEP)
+    return names, [dict(zip(names[:length], scores[:length], strict=True)) for length in lengths]
+
+
+def _reciprocal_ranks(ranks: np.ndarray) -> list[float]:
     """Return 1 / rank of the first relevant document, or 0 where it lies behind the cutoff, for each of ``CUTOFFS``."""
-    rank = next((rank for rank, document in enumerate(documents, start=1) if document in relevant), None)
-    return [1 / rank if rank is not None and rank <= k else 0.0 for k in CUTOFFS]
+    first = ranks.min(initial=_DEPTH)
+    return [float(1 / (first + 1)) if first < k else 0.0 for k in CUTOFFS]

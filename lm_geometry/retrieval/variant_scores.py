@@ -1,18 +1,20 @@
-"""Scores of all variants of one table from vectors that were pooled once."""
+"""Scores of variants of embedding tables, and the two tables that they are written to."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from lm_geometry.embeddings.variants import ColumnSlice, Variant, needed_columns, parse_variant
-from lm_geometry.retrieval.scoring import METRICS, Pair, RetrievalScorer
+from lm_geometry.embeddings.variants import Variant
+from lm_geometry.retrieval.inner_products import Pair
+from lm_geometry.retrieval.scoring import METRICS, QueryScores, RetrievalScorer
+from lm_geometry.statistics.intervals import bootstrap_t_interval
+from lm_geometry.tables import query_scores as query_scores_columns
 from lm_geometry.tables import retrieval_scores
-
-PoolDraw = Callable[[int, int, int], Pair]
-"""Takes the columns of a random draw, how many of the first are needed, and the seed; returns the pooled vectors."""
+from lm_geometry.tables.files import write_table
 
 
 @dataclass(frozen=True)
@@ -27,77 +29,90 @@ class VariantScore:
         Columns scored.
     seed : int or None
         Seed of the random columns; None where the variant has none.
-    scores : mapping of str to float, or None
-        Value by metric; None where the table cannot have the variant.
+    scores : QueryScores or None
+        The scores; None where the table cannot have the variant.
     status : str
         'ok', or why there are no scores.
+    pad_energy_share : float or None
+        Share of the padded table's sum of squares that the padding holds; None for variants without padding.
     """
 
     variant: str
     width: int
     seed: int | None
-    scores: Mapping[str, float] | None
-    status: str
+    scores: QueryScores | None
+    status: str = retrieval_scores.OK
+    pad_energy_share: float | None = None
 
 
-def score_each_variant(
-    names: Sequence[str], seeds: Sequence[int], *, pooled: Pair, pool_draw: PoolDraw, scorer: RetrievalScorer
+def score_first_columns(
+    variants: Sequence[Variant], embedding_dim: int, pooled: Pair, scorer: RetrievalScorer
 ) -> Iterator[VariantScore]:
-    """Score the variants ``names`` of a table, those with random columns once per seed.
+    """Score variants that are the first columns of a table, 'as_is' and crops, in one pass over its columns.
 
     Parameters
     ----------
-    names : sequence of str
-        Variants; see ``parse_variant``.
-    seeds : sequence of int
-        Seeds of the random columns.
+    variants : sequence of Variant
+        Variants of one slice of the table each.
+    embedding_dim : int
+        Columns of the table.
     pooled : pair of np.ndarray
         The queries' and the documents' vectors, pooled from the table.
-    pool_draw : callable
-        Pools a random table; called once per draw and seed, and its result is dropped before the next call.
     scorer : RetrievalScorer
         Holds the judgements.
 
     Yields
     ------
     VariantScore
-        One per variant and seed; without scores where the table is too narrow or too wide for the variant.
+        One per variant; without scores where the table is too narrow for it.
     """
-    embedding_dim = pooled[0].shape[1]
-    slices: dict[Variant, tuple[ColumnSlice, ...]] = {}
-    for variant in map(parse_variant, names):
+    widths, gaps = {}, {}
+    for variant in variants:
         try:
-            slices[variant] = variant.slices(embedding_dim)
+            widths[variant] = variant.slices(embedding_dim)[0].stop
         except ValueError as error:
-            yield from _per_seed(variant, embedding_dim, seeds, None, str(error))
-    for variant, parts in slices.items():
-        if not needed_columns(parts):
-            scores = scorer.score(_take(parts, pooled, pooled))
-            yield from _per_seed(variant, embedding_dim, seeds, scores, retrieval_scores.OK)
-    draws = needed_columns([part for parts in slices.values() for part in parts])
-    for seed, (draw, n_columns) in product(seeds, draws.items()):
-        drawn = pool_draw(draw, n_columns, seed)
-        for variant, parts in slices.items():
-            if draw in needed_columns(parts):
-                scores = scorer.score(_take(parts, pooled, drawn))
-                yield VariantScore(variant.name, variant.width(embedding_dim), seed, scores, retrieval_scores.OK)
-        del drawn
+            gaps[variant] = str(error)
+    ascending = sorted(set(widths.values()))
+    found = dict(zip(ascending, scorer.score_prefixes(*pooled, ascending) if ascending else [], strict=True))
+    for variant in variants:
+        width = variant.width(embedding_dim)
+        if variant in gaps:
+            yield VariantScore(variant.name, width, None, None, gaps[variant])
+        else:
+            yield VariantScore(variant.name, width, None, found[width])
 
 
-def _per_seed(
-    variant: Variant, embedding_dim: int, seeds: Sequence[int], scores: Mapping[str, float] | None, status: str
-) -> Iterator[VariantScore]:
-    """Yield the same for every seed of a variant that has one, so that its rows are as those of other models."""
-    for seed in seeds if variant.uses_seed else [None]:
-        yield VariantScore(variant.name, variant.width(embedding_dim), seed, scores, status)
+def write_scores(
+    scores: Path,
+    query_scores: Path,
+    found: Iterable[tuple[Mapping[str, Any], Sequence[VariantScore]]],
+    scorer: RetrievalScorer,
+    *,
+    shared: Mapping[str, Any],
+    inputs: Sequence[Path],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write the mean scores of embedding tables, and those of single queries.
 
-
-def _take(parts: Sequence[ColumnSlice], pooled: Pair, drawn: Pair) -> list[Pair]:
-    pairs = []
-    for part in parts:
-        queries, documents = pooled if part.draw is None else drawn
-        pairs.append((queries[:, part.start : part.stop], documents[:, part.start : part.stop]))
-    return pairs
+    Parameters
+    ----------
+    scores, query_scores : Path
+        The files; see the tables ``retrieval_scores`` and ``query_scores``.
+    found : iterable of pairs
+        For each embedding table the values of the columns that describe it, and its scores.
+    scorer : RetrievalScorer
+        What scored them.
+    shared : mapping
+        Values of the columns that all rows share.
+    inputs, settings
+        As in ``write_table``.
+    """
+    means, single = [retrieval_scores.SCHEMA.empty_table()], [query_scores_columns.schema(METRICS).empty_table()]
+    for facts, table_scores in found:
+        means.append(scores_table(table_scores, **shared, **facts, n_queries=scorer.n_queries))
+        single.append(query_scores_table(table_scores, scorer.query_ids, **shared, **facts))
+    for path, tables in ((scores, means), (query_scores, single)):
+        write_table(path, pa.concat_tables(tables), tables[0].schema, inputs=inputs, settings=settings)
 
 
 def scores_table(found: Sequence[VariantScore], **facts: Any) -> pa.Table:
@@ -116,11 +131,49 @@ def scores_table(found: Sequence[VariantScore], **facts: Any) -> pa.Table:
             "variant": one.variant,
             "width": one.width,
             "seed": one.seed,
-            "metric": metric,
-            "value": None if one.scores is None else one.scores[metric],
+            "pad_energy_share": one.pad_energy_share,
             "status": one.status,
+            **values,
         }
         for one in found
-        for metric in METRICS
+        for values in _metric_values(one.scores)
     ]
     return pa.Table.from_pylist(rows, schema=retrieval_scores.SCHEMA)
+
+
+def query_scores_table(found: Sequence[VariantScore], query_ids: Sequence[str], **facts: Any) -> pa.Table:
+    """Return scores of single queries as the ``query_scores`` table; variants without scores have no rows.
+
+    Parameters
+    ----------
+    found : sequence of VariantScore
+        The scores.
+    query_ids : sequence of str
+        The judged queries, in the order of the scores.
+    facts
+        Values of the columns that all rows share; those that the table does not have are left out.
+    """
+    schema = query_scores_columns.schema(METRICS)
+    tables = [schema.empty_table()]
+    for one in found:
+        if one.scores is not None:
+            constant = {**facts, "variant": one.variant, "width": one.width, "seed": one.seed}
+            columns = {"query_id": query_ids, **one.scores.values}
+            columns |= {name: [constant[name]] * len(query_ids) for name in schema.names if name in constant}
+            tables.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(tables)
+
+
+def _metric_values(scores: QueryScores | None) -> list[Mapping[str, Any]]:
+    if scores is None:
+        return [{"metric": metric} for metric in METRICS]
+    means, spans = scores.means(), scores.mean_tie_spans()
+    # One query has no spread to build an interval on.
+    lows, highs = [None] * len(METRICS), [None] * len(METRICS)
+    per_query = np.column_stack([scores.values[metric] for metric in METRICS])
+    if len(per_query) > 1:
+        lows, highs = bootstrap_t_interval(per_query, limits=(0.0, 1.0))
+    return [
+        {"metric": metric, "value": means[metric], "tie_span": spans[metric], "ci_low": low, "ci_high": high}
+        for metric, low, high in zip(METRICS, lows, highs, strict=True)
+    ]

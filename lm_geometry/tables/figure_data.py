@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from lm_geometry.tables import published_comparison
 from lm_geometry.tables.schema import column
 
 SCORES = pa.schema(
@@ -19,7 +20,7 @@ SCORES = pa.schema(
         column("tokenizer", pa.string(), "source of the tokenizer"),
         column("vocab_rows", pa.int32(), "rows of the embedding table", unit="rows"),
         column("embedding_dim", pa.int32(), "columns of the embedding table", unit="columns"),
-        column("variant", pa.string(), "as_is, random, crop_<k>, pad_<n> or random_tokenizer"),
+        column("variant", pa.string(), "as in the table retrieval_scores"),
         column("seed", pa.int64(), "seed of the random table; null for a mean, or where none is used", nullable=True),
         column("metric", pa.string(), "the panel: ndcg_at_10, map_at_100"),
         column(
@@ -28,10 +29,28 @@ SCORES = pa.schema(
             "'value' and 'mean' are joined by lines, 'seed' is a point of its own; 'published' is a hollow point of a "
             "model that was not run, 'not drawn' a published score that its study's recipe does not give",
         ),
-        column("x", pa.float64(), "place on the axis: number of the model from 0, or columns of its table"),
+        column(
+            "x",
+            pa.float64(),
+            "place on the axis: number of the model from 0, beside which its variants stand, or columns of its table",
+        ),
         column("y", pa.float64(), "the score; null = a gap, status says why", unit="percent", nullable=True),
-        column("ci_low", pa.float64(), "lower end of the 95 % t interval over seeds", unit="percent", nullable=True),
-        column("ci_high", pa.float64(), "upper end of the 95 % t interval over seeds", unit="percent", nullable=True),
+        column("ci_low", pa.float64(), "lower end of the 95 % interval of y", unit="percent", nullable=True),
+        column("ci_high", pa.float64(), "upper end of that interval", unit="percent", nullable=True),
+        column(
+            "interval",
+            pa.string(),
+            "what the interval is over: 'queries' (bootstrap-t; drawn but for a seed among several), or 'seeds' (t, of "
+            "three or more); null for none",
+            nullable=True,
+        ),
+        column(
+            "pad_energy_share",
+            pa.float64(),
+            "share of the padded table's sum of squares that the padding holds; null for variants without one",
+            unit="fraction",
+            nullable=True,
+        ),
         column("n_seeds", pa.int32(), "seeds that the mean is over; 1 for a value or a seed", unit="seeds"),
         column("table_precision", pa.string(), "bfloat16 or float32: what the table was rounded to before pooling"),
         column("collection", pa.string(), "MTEB task name, or the folder's last component"),
@@ -62,5 +81,71 @@ LAYERS = pa.schema(
         column("n_vectors", pa.int32(), "rows per batch", unit="vectors"),
         column("n_distinct", pa.int32(), "rows left after equal ones are merged; least of the batches", unit="vectors"),
         column("status", pa.string(), "'ok', or why there is no value or why it is not drawn"),
+    ]
+)
+
+TRAINING = pa.schema(
+    [
+        column("model", pa.string(), "the user's name of the model"),
+        column("suite", pa.string(), "suite of the model"),
+        column("revision", pa.string(), "revision whose table is shown"),
+        column("step", pa.int64(), "training step; null for the final table", unit="steps", nullable=True),
+        column("final_revision", pa.string(), "revision that it is compared with"),
+        column("collection", pa.string(), "MTEB task name, or the folder's last component"),
+        column("statistic", pa.string(), "the panel, as in the table embedding_training"),
+        column(
+            "mark",
+            pa.string(),
+            "'line', 'final' (the final table's score, a level) or 'not drawn' (a copy's, which has another's weights)",
+        ),
+        column(
+            "value",
+            pa.float64(),
+            "the statistic; scores in percent, differences in points; null = a gap, status says why",
+            nullable=True,
+        ),
+        column("ci_low", pa.float64(), "lower end of its 95 % interval over queries", nullable=True),
+        column("ci_high", pa.float64(), "upper end of that interval", nullable=True),
+        column("n", pa.int32(), "tokens or queries that the value is a mean over; 0 for none"),
+        column("status", pa.string(), "'ok', or why there is no value or why it is not drawn"),
+    ]
+)
+
+TABLES = pa.schema(
+    [
+        column("model", pa.string(), "the user's name of the model"),
+        column("suite", pa.string(), "suite of the model"),
+        column("revision", pa.string(), "revision of the model"),
+        column("vocab_rows", pa.int32(), "rows of the embedding table", unit="rows"),
+        column("embedding_dim", pa.int32(), "columns of the embedding table: the place on the axis", unit="columns"),
+        column("table_precision", pa.string(), "bfloat16 or float32: what the table was rounded to"),
+        column("statistic", pa.string(), "what is shown, as in the table embedding_geometry"),
+        column("mark", pa.string(), "'line', or 'hollow' for the second fit of the dimension"),
+        column("value", pa.float64(), "mean over batches, or of the whole table; null = a gap", nullable=True),
+        column("ci_low", pa.float64(), "lower end of the 95 % t interval over batches", nullable=True),
+        column("ci_high", pa.float64(), "upper end of that interval", nullable=True),
+        column("n_batches", pa.int32(), "disjoint batches of rows; 1 = the whole table", unit="batches"),
+        column("n_vectors", pa.int32(), "rows per batch", unit="vectors"),
+        column("status", pa.string(), "'ok', or why there is no value"),
+    ]
+)
+
+PUBLISHED_COMPARISON = pa.schema(
+    [
+        *map(published_comparison.SCHEMA.field, published_comparison.SCHEMA.names),
+        column(
+            "mark",
+            pa.string(),
+            "'solid' a value that is judged, 'hollow' one whose published value is no target, 'not drawn' one that was "
+            "not run or that another row states",
+        ),
+        column("x", pa.float64(), "the published value", unit="percent"),
+        column("y", pa.float64(), "our value; null where there is none", unit="percent", nullable=True),
+        column(
+            "in_tolerances",
+            pa.float64(),
+            "difference over tolerance, y of the lower panels; null where none is stated",
+            nullable=True,
+        ),
     ]
 )

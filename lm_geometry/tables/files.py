@@ -105,19 +105,31 @@ def open_table_writer(
     inputs: Sequence[Path] = (),
     settings: Mapping[str, Any] | None = None,
     origin: Mapping[str, str] | None = None,
+    compress_vectors: bool = True,
 ) -> Iterator[pq.ParquetWriter]:
-    """Yield a Parquet writer for a table that is too large to hold; same arguments as ``write_table``.
+    """Yield a Parquet writer for a table that is too large to hold; same arguments as ``write_table``, and one more.
 
-    Float columns are byte-stream-split before zstd, which halves bfloat16-precision vectors on disk.
+    Parameters
+    ----------
+    path, schema, inputs, settings, origin
+        As in ``write_table``.
+    compress_vectors : bool
+        Whether columns of vectors are byte-stream-split before zstd, which halves bfloat16-precision vectors on disk.
+        It spares only a fifth where the values fill float32, as means do, and takes twice the time to write and read.
     """
     facts = provenance.describe(inputs=inputs, settings=settings, origin=origin)
     schema = schema.with_metadata(provenance.to_metadata(facts, schema.metadata))
     vectors = [f"{field.name}.list.element" for field in schema if pa.types.is_fixed_size_list(field.type)]
     plain = [field.name for field in schema if not pa.types.is_fixed_size_list(field.type)]
+    compression = dict.fromkeys(plain, "zstd") | dict.fromkeys(vectors, "zstd" if compress_vectors else "none")
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(
-            temporary, schema, compression="zstd", use_dictionary=plain, use_byte_stream_split=vectors
+            temporary,
+            schema,
+            compression=compression,
+            use_dictionary=plain,
+            use_byte_stream_split=vectors if compress_vectors else False,
         ) as writer,
     ):
         yield writer

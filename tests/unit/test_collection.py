@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lm_geometry import provenance
-from lm_geometry.retrieval.collection import read_beir_folder
+from lm_geometry.retrieval.collection import Collection, read_beir_folder
+from lm_geometry.retrieval.collection_tables import ignores_identical_ids
+from scripts import fetch_collection as fetching
 from scripts.fetch_collection import fetch_collection
 
 DOCUMENTS = [{"_id": "d1", "title": "A title", "text": "and a text"}, {"_id": "d2", "title": "", "text": " second "}]
@@ -131,7 +133,8 @@ def test_the_digest_tells_texts_ids_judgements_and_case_apart(folder):
 
 def fetch(folder, target, **options):
     paths = {name: target / f"{name}.parquet" for name in ("corpus", "queries", "judgements")}
-    fetch_collection(files=[], **paths, collection="mine", path=str(folder), **{"lowercase": False, **options})
+    settings = {"collection": "mine", "path": str(folder), "lowercase": False, **options}
+    fetch_collection(files=[], **paths, **settings)
     return paths
 
 
@@ -144,6 +147,24 @@ def test_the_script_writes_three_tables_with_their_digest(folder, tmp_path):
         facts = provenance.read(path)
         assert facts["origin"] == {"collection_sha256": expected}
         assert facts["settings"]["lowercase"] is True
+
+
+TASK = {"mteb_task": "FiQA2018", "mteb_revision": "27a168", "mteb_split": "test", "mteb_subset": "default"}
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_tasks_attribute_decides_about_identical_ids_where_the_key_is_left_out(tmp_path, monkeypatch, ignored):
+    task = Collection({"1": "x"}, {"1": "x"}, {"1": {"1": 1}}, ignore_identical_ids=ignored, origin=TASK)
+    monkeypatch.setattr(fetching, "load_mteb_task", lambda name: task)
+    paths = fetch(None, tmp_path, collection="FiQA2018", path=None)
+    assert [ignores_identical_ids(paths["judgements"], key) for key in (None, False, True)] == [ignored, False, True]
+    for path in paths.values():
+        assert provenance.read(path)["origin"] == {"collection_sha256": task.sha256(), **TASK}
+
+
+def test_a_folder_ignores_no_identical_ids_where_the_key_is_left_out(folder, tmp_path):
+    judgements = fetch(folder, tmp_path / "out", lowercase=True)["judgements"]
+    assert [ignores_identical_ids(judgements, key) for key in (None, False, True)] == [False, False, True]
 
 
 def test_unknown_ids_are_counted_aloud(folder, tmp_path, caplog):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import sparse
 from tokenizers import Tokenizer
@@ -9,9 +10,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
+from lm_geometry import provenance
 from lm_geometry.embeddings import blocks as table_blocks
+from lm_geometry.embeddings import random_table
 from lm_geometry.embeddings.precision import round_to_bfloat16
-from lm_geometry.embeddings.random_table import random_blocks
+from lm_geometry.embeddings.random_table import GENERATORS, random_blocks
 from lm_geometry.embeddings.table import write_embedding_table
 from lm_geometry.retrieval import pooling
 from lm_geometry.retrieval.pooling import mean_pool, pooled_blocks
@@ -133,6 +136,39 @@ def test_rows_gathered_from_many_blocks_are_pooled_once(table, monkeypatch):
     np.testing.assert_allclose(pooled, expected, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("accumulate", [np.float64, np.float32])
+def test_the_number_of_threads_changes_no_bit(monkeypatch, accumulate):
+    monkeypatch.setattr(pooling, "_GATHERED_BYTES", 70 * 4 * 333)
+    generator = np.random.default_rng(4)
+    table = generator.normal(size=(400, 333)).astype(np.float32) + 5
+    counts = sparse.csr_array(generator.poisson(0.3, size=(90, 390)))
+    one, two, many = (
+        mean_pool(
+            counts,
+            (table[start : start + 33] for start in range(0, 400, 33)),
+            rows=400,
+            columns=333,
+            accumulate=accumulate,
+            threads=threads,
+        )
+        for threads in (1, 2, 5)
+    )
+    assert one.tobytes() == two.tobytes() == many.tobytes()
+    expected = counts.toarray() @ table[:390].astype(np.float64) / counts.sum(axis=1)[:, None]
+    np.testing.assert_allclose(one, expected, rtol=1e-7 if accumulate is np.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_in_a_thread_is_raised(table, threads):
+    def blocks():
+        yield table[:20]
+        raise OSError("the disk is gone")
+
+    counts = sparse.csr_array(np.ones((2, 50), dtype=np.int32))
+    with pytest.raises(OSError, match="the disk is gone"):
+        mean_pool(counts, blocks(), rows=ROWS, columns=WIDTH, threads=threads)
+
+
 @pytest.mark.parametrize(
     ("part_texts", "sizes", "n_passes"),
     [(100, [10, 10, 5], 1), (24, [10, 3, 10, 2], 2), (10, [9, 9, 7], 3), (1, [1] * 25, 25)],
@@ -161,13 +197,43 @@ def test_a_text_without_tokens_is_zero(table):
     assert not mean_pool(sparse.csr_array((2, 0), dtype=np.int32), [table], rows=ROWS, columns=WIDTH).any()
 
 
-def test_random_tables_are_pooled_as_if_they_were_held(tokenizer_file):
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize(("columns", "threads"), [(64, 1), (64, 2), (45, 2)])
+def test_random_tables_are_pooled_as_if_they_were_held(tokenizer_file, generator, columns, threads):
     counts = count_tokens(texts(20), load_tokenizer(tokenizer_file))
-    table = np.concatenate(list(random_blocks(ROWS, 64, 42)))
+    table = np.concatenate(list(random_blocks(ROWS, columns, 42, generator=generator)))
     expected = mean_pool(counts, [table[:, :40]], rows=ROWS, columns=40)
-    pooled = pool_random_table(counts, ROWS, 64, 42, generator="legacy_bf16", n_columns=40)
-    assert np.allclose(pooled, expected, rtol=0, atol=1e-9)
+    pooled = pool_random_table(counts, ROWS, columns, 42, generator=generator, n_columns=40, threads=threads)
+    assert np.allclose(pooled, expected, rtol=0, atol=1e-7)
     assert np.array_equal(round_to_bfloat16(table), table)
+
+
+def test_only_rows_of_occurring_tokens_are_looked_up(monkeypatch):
+    looked_up = []
+
+    def transform(drawn, look_up, plain=random_table._transform):
+        looked_up.append(drawn.size)
+        return plain(drawn, look_up)
+
+    monkeypatch.setattr(random_table, "_transform", transform)
+    counts = np.zeros((4, 40), dtype=np.int32)
+    counts[[0, 1, 3], [2, 2, 31]] = 1
+    pooled = pool_random_table(sparse.csr_array(counts), ROWS, 64, 42, generator="legacy_bf16", n_columns=20)
+    assert looked_up == [2 * 32]
+    table = np.concatenate(list(random_blocks(ROWS, 64, 42)))[:, :20]
+    np.testing.assert_array_equal(pooled, np.stack([table[2], table[2], np.zeros(20), table[31]]))
+
+
+def test_texts_without_any_token_are_zero_under_a_random_table():
+    pooled = pool_random_table(sparse.csr_array((3, 40), dtype=np.int32), ROWS, 64, 42, generator="legacy_bf16")
+    assert pooled.shape == (3, 64)
+    assert not pooled.any()
+
+
+def test_a_token_beyond_a_random_table_is_an_error_with_both_numbers():
+    counts = sparse.csr_array(([1], [50], [0, 1]), shape=(1, 51))
+    with pytest.raises(ValueError, match="token id 50 occurs in the texts and the embedding table has 50 rows"):
+        pool_random_table(counts, ROWS, 64, 42, generator="legacy_bf16")
 
 
 def test_a_token_beyond_the_table_is_an_error_with_both_numbers(table):
@@ -192,7 +258,8 @@ def test_a_table_of_another_shape_than_announced_is_an_error(table):
         mean_pool(counts, [table[:, :11]], rows=ROWS, columns=WIDTH)
 
 
-def test_a_collection_is_pooled_in_parts_and_written_in_order(tmp_path, tokenizer_file, table, monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_collection_is_pooled_in_parts_and_written_in_order(tmp_path, tokenizer_file, table, monkeypatch, precision):
     monkeypatch.setattr(pooling, "_PART_BYTES", 11 * 8 * WIDTH)
     monkeypatch.setattr(table_blocks, "BLOCK_BYTES", 4 * 4 * WIDTH)
     sides = {"corpus": texts(29), "queries": texts(4, seed=1)}
@@ -205,11 +272,18 @@ def test_a_collection_is_pooled_in_parts_and_written_in_order(tmp_path, tokenize
     write_table(tmp_path / "counts.parquet", rows, SCHEMA)
     write_embedding_table(tmp_path / "table.parquet", [table], table.shape, [None] * ROWS)
     names = ("counts", "corpus", "queries", "table", "pooled")
-    pool_collection(**{name: tmp_path / f"{name}.parquet" for name in names}, table_precision="float32")
+    pool_collection(**{name: tmp_path / f"{name}.parquet" for name in names}, table_precision=precision, threads=2)
     pooled = read_table(tmp_path / "pooled.parquet")
     assert pooled["id"].to_pylist() == [f"corpus-{row}" for row in range(30)] + [f"queries-{row}" for row in range(5)]
     assert pooled["side"].to_pylist() == ["corpus"] * 30 + ["queries"] * 5
-    expected = np.stack(
-        [plain_mean(ids_of(text), table.astype(np.float64)) for some in sides.values() for text in some]
-    )
+    rounded = (round_to_bfloat16(table) if precision == "bfloat16" else table).astype(np.float64)
+    expected = np.stack([plain_mean(ids_of(text), rounded) for some in sides.values() for text in some])
     np.testing.assert_array_equal(vector_matrix(pooled["vector"]), expected.astype(np.float32))
+    settings = provenance.read(tmp_path / "pooled.parquet")["settings"]
+    assert settings.pop("root_mean_square") == pytest.approx(np.sqrt(np.mean(rounded**2)), rel=1e-12)
+    assert settings == {"vocab_rows": ROWS, "embedding_dim": WIDTH, "table_precision": precision}
+    metadata = pq.read_metadata(tmp_path / "pooled.parquet")
+    # Means fill float32: compressing their bytes spares little. Each block of texts can be read alone.
+    assert metadata.row_group(0).column(2).compression == "UNCOMPRESSED"
+    assert metadata.row_group(0).column(1).compression == "ZSTD"
+    assert [metadata.row_group(group).num_rows for group in range(3)] == [4, 4, 1]
