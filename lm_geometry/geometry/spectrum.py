@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import eigh, eigvalsh
 
 from lm_geometry.geometry.duplicates import DUPLICATE_TOLERANCE, distinct_rows, require_distinct
 from lm_geometry.geometry.rows import DegenerateError, centre, checked_rows
@@ -62,10 +62,43 @@ def participation_ratio(x: np.ndarray) -> float:
     return Spectrum(x).participation_ratio
 
 
+def effective_rank(x: np.ndarray) -> float:
+    """Return exp(-sum p ln p) of the centred rows' singular values, p_i = sigma_i / sum_j sigma_j.
+
+    Singular values are roots of the eigenvalues of the smaller Gram matrix in float64. Eigenvalues up to max(n, d)
+    times the round-off of the largest are those of no direction and count as 0: singular values below 1e-6 of the
+    largest at n = 4096.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Vectors, shape (n, d).
+
+    Returns
+    -------
+    float
+        Between 1 (one direction) and min(n - 1, d) (all alike).
+
+    Raises
+    ------
+    DegenerateError
+        If values are not finite, or all rows are equal.
+
+    References
+    ----------
+    Roy and Vetterli, "The effective rank: a measure of effective dimensionality" (2007), definition 1.
+    """
+    return Spectrum(x, whole=True).effective_rank
+
+
 def spectral_statistics(
-    x: np.ndarray, *, first: np.ndarray | None = None, duplicate_tolerance: float = DUPLICATE_TOLERANCE
+    x: np.ndarray,
+    *,
+    first: np.ndarray | None = None,
+    duplicate_tolerance: float = DUPLICATE_TOLERANCE,
+    whole_spectrum: bool = False,
 ) -> dict[str, Statistic]:
-    """Return anisotropy (centred, uncentred, without first positions) and participation ratio by name.
+    """Return anisotropy (centred, uncentred, without first positions), participation ratio, effective rank by name.
 
     Parameters
     ----------
@@ -76,6 +109,8 @@ def spectral_statistics(
         left out.
     duplicate_tolerance : float
         See ``distinct_rows``; it decides ``n_distinct``, all rows enter the spectrum.
+    whole_spectrum : bool
+        Add ``effective_rank``, which needs all eigenvalues.
 
     Raises
     ------
@@ -83,15 +118,14 @@ def spectral_statistics(
         If values are not finite. Other degenerate input gives statistics without a value.
     """
     x = checked_rows(x)
-    found = _attempts(
-        x,
-        {
-            "anisotropy": lambda spectrum: spectrum.leading_share,
-            "anisotropy_uncentered": lambda _: anisotropy(x, center=False),
-            "participation_ratio": lambda spectrum: spectrum.participation_ratio,
-        },
-        duplicate_tolerance,
-    )
+    measures = {
+        "anisotropy": lambda spectrum: spectrum.leading_share,
+        "anisotropy_uncentered": lambda _: anisotropy(x, center=False),
+        "participation_ratio": lambda spectrum: spectrum.participation_ratio,
+    }
+    if whole_spectrum:
+        measures["effective_rank"] = lambda spectrum: spectrum.effective_rank
+    found = _attempts(x, measures, duplicate_tolerance, whole=whole_spectrum)
     if first is not None:
         measures = {"anisotropy_without_first": lambda spectrum: spectrum.leading_share}
         found |= _attempts(x[~first], measures, duplicate_tolerance)
@@ -99,14 +133,18 @@ def spectral_statistics(
 
 
 def _attempts(
-    x: np.ndarray, measures: Mapping[str, Callable[["Spectrum"], float]], duplicate_tolerance: float
+    x: np.ndarray,
+    measures: Mapping[str, Callable[["Spectrum"], float]],
+    duplicate_tolerance: float,
+    *,
+    whole: bool = False,
 ) -> dict[str, Statistic]:
     n_distinct = len(distinct_rows(x, duplicate_tolerance=duplicate_tolerance)) if len(x) else 0
 
     @cache
     def spectrum() -> Spectrum:
         require_distinct(n_distinct, len(x))
-        return Spectrum(x)
+        return Spectrum(x, whole=whole)
 
     return {
         name: attempt(lambda measure=measure: measure(spectrum()), n_vectors=len(x), n_distinct=n_distinct)
@@ -123,6 +161,8 @@ class Spectrum:
         Vectors, shape (n, d).
     center : bool
         Subtract the mean row first.
+    whole : bool
+        Find all eigenvalues at once, where the leading one alone would not do: it takes as long as they do.
 
     Raises
     ------
@@ -130,10 +170,11 @@ class Spectrum:
         If values are not finite, all rows are equal, or their squares leave the range of float64.
     """
 
-    def __init__(self, x: np.ndarray, *, center: bool = True) -> None:
+    def __init__(self, x: np.ndarray, *, center: bool = True, whole: bool = False) -> None:
         x = checked_rows(x)
         if (x == x[0]).all():
             raise DegenerateError(f"all {len(x)} rows are equal: there is no variance to measure")
+        self._whole = whole
         self._rows = centre(x) if center else x.astype(np.float64, copy=False)
         self._by_columns = x.shape[1] <= x.shape[0]
         with np.errstate(over="ignore"):  # the sum of squares shows it
@@ -145,16 +186,47 @@ class Spectrum:
     @cached_property
     def leading_share(self) -> float:
         """Share of the energy in the leading direction."""
-        last = len(self._gram) - 1
-        values, vectors = eigh(self._gram, subset_by_index=[last, last])
-        share = float(values[0]) / self._energy
-        return share if share < 0.5 else 1 - self._energy_beside(vectors[:, 0]) / self._energy
+        leading = self._eigenvalues[-1] if self._whole else self._leading_pair[0]
+        share = float(leading) / self._energy
+        return share if share < 0.5 else 1 - self._energy_beside(self._leading_pair[1]) / self._energy
 
     @cached_property
     def participation_ratio(self) -> float:
         """Effective number of directions; sum lambda^2 is the squared Frobenius norm of the Gram matrix."""
         shares = self._gram / self._energy
         return float(1 / np.vdot(shares, shares))
+
+    @cached_property
+    def effective_rank(self) -> float:
+        """Exponential of the entropy of the singular values, taken as shares of their sum."""
+        singular = np.sqrt(self._significant_eigenvalues())
+        shares = singular / singular.sum()
+        return float(np.exp(-(shares * np.log(shares)).sum()))
+
+    @cached_property
+    def _eigenvalues(self) -> np.ndarray:
+        return eigvalsh(self._gram)
+
+    @cached_property
+    def _leading_pair(self) -> tuple[float, np.ndarray]:
+        last = len(self._gram) - 1
+        values, vectors = eigh(self._gram, subset_by_index=[last, last])
+        return values[0], vectors[:, 0]
+
+    def _significant_eigenvalues(self) -> np.ndarray:
+        """Return the eigenvalues above round-off.
+
+        Round-off of a Gram matrix and its eigenvalues is some eps times the largest one, so that the roots of what it
+        makes of zeros, 1e-8 of the largest each, would add up.
+        """
+        values = self._eigenvalues
+        round_off = max(self._rows.shape) * np.finfo(np.float64).eps * values[-1]
+        if values[0] < -round_off:
+            raise DegenerateError(
+                f"the least eigenvalue of the Gram matrix, {values[0]}, is below zero by more than round-off, "
+                f"{round_off} where the largest is {values[-1]}"
+            )
+        return values[values > round_off]
 
     def _energy_beside(self, leading: np.ndarray) -> float:
         """Return the energy outside the leading direction, free of the cancellation in ``energy - lambda_1``.

@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
+from scipy.stats import entropy
 
 from lm_geometry.geometry.nulls import frequency_null, marchenko_pastur_edge
 from lm_geometry.geometry.rows import DegenerateError
-from lm_geometry.geometry.spectrum import anisotropy, participation_ratio, spectral_statistics
+from lm_geometry.geometry.spectrum import (
+    Spectrum,
+    anisotropy,
+    effective_rank,
+    participation_ratio,
+    spectral_statistics,
+)
 
 RANDOM = np.random.default_rng(20240501)
 
@@ -23,6 +30,11 @@ def share_by_svd(x, center):
     x = np.asarray(x, dtype=np.float64)
     squares = np.linalg.svd(x - x.mean(axis=0) if center else x, compute_uv=False) ** 2
     return squares[0] / squares.sum(), squares[1:].sum() / squares.sum()
+
+
+def rank_by_entropy(singular):
+    """Roy and Vetterli's definition, with 0 ln 0 = 0."""
+    return np.exp(entropy(singular))  # scipy's brings them to a sum of 1
 
 
 def clouds():
@@ -51,6 +63,53 @@ def test_known_singular_values(shape):
     squares = np.square(values)
     assert anisotropy(x) == pytest.approx(squares[0] / squares.sum(), rel=1e-12)
     assert participation_ratio(x) == pytest.approx(squares.sum() ** 2 / (squares**2).sum(), rel=1e-12)
+    assert effective_rank(x) == pytest.approx(rank_by_entropy(values), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (30, 200), (60, 60)])
+@pytest.mark.parametrize("rank", [1, 2, 7, 25])
+def test_effective_rank_of_equal_singular_values_is_their_number(shape, rank):
+    """And that of one direction is 1: round-off in the other ones counts as none."""
+    x = with_singular_values(shape[0], [3.0] * rank, shape[1])
+    assert effective_rank(x) == pytest.approx(rank, rel=1e-12)
+    assert effective_rank(x.astype(np.float32)) == pytest.approx(rank, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", clouds())
+def test_effective_rank_against_float64_svd(name):
+    x = clouds()[name]
+    wide = x.astype(np.float64)
+    truth = rank_by_entropy(np.linalg.svd(wide - wide.mean(axis=0), compute_uv=False))
+    assert effective_rank(x) == pytest.approx(truth, rel=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [1e-5, 1e-4, 1e-3])
+def test_effective_rank_counts_small_singular_values(ratio):
+    """A hundred of them hold most of the entropy; what counts as none lies lower."""
+    values = [1.0, *[ratio] * 100]
+    for shape in ((400, 150), (150, 400)):
+        assert effective_rank(with_singular_values(shape[0], values, shape[1])) == pytest.approx(
+            rank_by_entropy(values), rel=1e-6
+        )
+
+
+def test_an_eigenvalue_below_zero_by_more_than_round_off_is_an_error():
+    spectrum = Spectrum(RANDOM.standard_normal((30, 4)), whole=True)
+    spectrum._gram = np.diag([-1e-13, 1.0, 2.0, 4.0])
+    with pytest.raises(DegenerateError, match=r"-1e-13, is below zero by more than round-off, .* is 4\.0"):
+        _ = spectrum.effective_rank
+    spectrum = Spectrum(RANDOM.standard_normal((30, 4)), whole=True)
+    spectrum._gram = np.diag([-5e-15, 1.0, 1.0, 1.0])
+    assert spectrum.effective_rank == pytest.approx(3, rel=1e-12)
+
+
+def test_the_whole_spectrum_changes_no_other_statistic():
+    for x in clouds().values():
+        plain, whole = spectral_statistics(x), spectral_statistics(x, whole_spectrum=True)
+        assert set(whole) - set(plain) == {"effective_rank"}
+        assert whole["effective_rank"].value == pytest.approx(effective_rank(x), rel=1e-12)
+        for name, found in plain.items():
+            assert whole[name].value == pytest.approx(found.value, rel=1e-12)
 
 
 def test_uncentred_sees_the_mean_and_centred_does_not():
@@ -82,7 +141,7 @@ def test_mean_is_taken_in_float64():
     assert anisotropy(x) == pytest.approx(share_by_svd(x, center=True)[0], rel=1e-6)
 
 
-@pytest.mark.parametrize("measure", [anisotropy, participation_ratio])
+@pytest.mark.parametrize("measure", [anisotropy, participation_ratio, effective_rank])
 def test_invariance(measure):
     x = RANDOM.standard_normal((100, 12)) * np.arange(1, 13)
     truth = measure(x)
@@ -130,7 +189,7 @@ def test_planted_sink_token_in_closed_form():
 
 def test_statistics_of_degenerate_rows_say_why():
     x = np.repeat(RANDOM.standard_normal((3, 5)), 20, axis=0)
-    for statistic in spectral_statistics(x).values():
+    for statistic in spectral_statistics(x, whole_spectrum=True).values():
         assert statistic.value is None
         assert "3 distinct rows among 60; at least 10" in statistic.problem
 
@@ -141,7 +200,7 @@ def test_only_first_positions():
     assert "0 distinct rows among 0" in found["anisotropy_without_first"].problem
 
 
-@pytest.mark.parametrize("measure", [anisotropy, participation_ratio])
+@pytest.mark.parametrize("measure", [anisotropy, participation_ratio, effective_rank])
 def test_degenerate_input(measure):
     with pytest.raises(DegenerateError, match="all 30 rows are equal"):
         measure(np.full((30, 4), 0.1))
