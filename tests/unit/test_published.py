@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lm_geometry import published
-from lm_geometry.published import Published, read_published
+from lm_geometry.published import Published, read_published, read_published_baselines
 
 
 @pytest.fixture(scope="module")
@@ -94,4 +94,27 @@ def test_a_damaged_reference_is_refused_by_name(tmp_path):
     paths = rewritten(tmp_path, 1, lambda table: table.replace({"status": {"bug": "perhaps"}}))
     with pytest.raises(ValueError, match=r"published_embedding_scaling\.csv: unknown status \['perhaps'\]"):
         read_published(paths)
+    paths = rewritten(tmp_path, 1, lambda table: table.replace({"model": {"opt-66b": "opt-65b"}}))
+    with pytest.raises(ValueError, match=r"scores of the models \['opt-65b'\], which models\.csv does not have"):
+        read_published(paths)
     assert isinstance(read_published(rewritten(tmp_path, 0, lambda table: table)), Published)
+
+
+def test_everything_that_is_stated_can_be_had_with_the_shape_of_its_table(reference):
+    stated = [*reference.stated(), *read_published_baselines()]
+    raw = [pd.read_csv(path) for path in published.FILES_WITH_BASELINES[1:]]
+    assert [value.percent for value in stated] == [*raw[0]["published_percent"], *raw[1]["published_percent"]]
+    rows = {value.model: value.vocab_rows for value in stated if value.model}
+    # Pythia's larger tables are rounded up to multiples of more rows.
+    assert (rows["pythia-14m"], rows["pythia-6.9B"], rows["pythia-12b"]) == (50304, 50432, 50688)
+    baseline = stated[-1]
+    assert (baseline.model, baseline.variant, baseline.status) == (None, "random_tokenizer", "valid")
+    assert {value.seed for value in stated if not value.model} == {42, 43, 6573, 7776}
+    assert {value.seed for value in stated if value.variant in ("as_is", "crop_128")} == {None}
+
+
+def test_damaged_baselines_are_refused_by_name(tmp_path):
+    path = tmp_path / "published_random_baseline.csv"
+    pd.read_csv(published.FILES_WITH_BASELINES[-1]).drop(columns="seed").to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"published_random_baseline\.csv: lacks the columns \['seed'\]"):
+        read_published_baselines(path)
