@@ -9,7 +9,19 @@ from lm_geometry.figures.style import caption_from_rst
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table, write_text
 
-TABLES = {"retrieval_scores": "scores", "geometry": "geometry", "ledger": "ledger"}
+TABLES = {
+    "retrieval_scores": "scores",
+    "comparisons": "comparisons",
+    "suite_peaks": "peaks",
+    "claims": "claims",
+    "published_comparison": "published",
+    "embedding_geometry": "embedding_geometry",
+    "embedding_training": "training",
+    "geometry": "geometry",
+    "ledger": "ledger",
+}
+"""What the page calls each table."""
+
 LINKS = {"PNG": ".png", "SVG": ".svg", "PDF": ".pdf", "data (Parquet)": ".parquet", "data (CSV)": ".csv"}
 
 
@@ -21,8 +33,7 @@ def write_summary(*, figures: list[Path], captions: list[Path], tables: list[Pat
     figures, captions : list of Path
         PNG files, and the caption of each in the same order; the other formats and the data lie beside them.
     tables : list of Path
-        The result tables of the studies that were run, retrieval_scores.parquet, geometry.parquet or one of them, and
-        the ledger of their checkpoints, ledger.parquet.
+        The result tables of the studies that were run, and the ledger of their checkpoints; see ``TABLES``.
     summary : Path
         The page, written; it links to the figures by relative paths.
     title : str

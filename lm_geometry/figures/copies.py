@@ -13,17 +13,17 @@ NAMED_ONE_BY_ONE = 6
 
 
 def find_copies(
-    geometry: pd.DataFrame, duplicates: pa.Table | None, *, model: str, revisions: Sequence[str] | None = None
+    measured: pd.DataFrame, duplicates: pa.Table | None, *, model: str, revisions: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Return the checkpoints of a model that are copies: revision, step, copy_of and status, in order of step.
 
-    They are found whether the table of geometry marks them (``duplicate_of``) or lacks them, as under the policy
+    They are found whether the table that is drawn marks them (``duplicate_of``) or lacks them, as under the policy
     ``drop``. A revision without a step stands on no axis over training and is none of them.
 
     Parameters
     ----------
-    geometry : DataFrame
-        Rows of the summary of ``geometry``.
+    measured : DataFrame
+        Rows of checkpoints: model, revision, step and duplicate_of.
     duplicates : pa.Table, optional
         Rows of ``duplicate_checkpoints``.
     model : str
@@ -31,7 +31,7 @@ def find_copies(
     revisions : sequence of str, optional
         The checkpoints asked for; by default all.
     """
-    marked = geometry[(geometry["model"] == model) & geometry["duplicate_of"].notna()].drop_duplicates("revision")
+    marked = measured[(measured["model"] == model) & measured["duplicate_of"].notna()].drop_duplicates("revision")
     found = {row.revision: (row.step, row.duplicate_of) for row in marked.itertuples()}
     rows = [] if duplicates is None else [row for row in duplicates.to_pylist() if row["model"] == model]
     steps = {row["revision"]: row["step"] for row in rows}
@@ -57,7 +57,7 @@ def copies_sentence(copies: pd.DataFrame, n_drawn: int) -> str:
     """
     if copies.empty:
         return ""
-    count = f"{len(copies)} of {n_drawn + len(copies)} checkpoints"
+    count = f"{len(copies)} of {style.counted([n_drawn + len(copies)], 'checkpoint')}"
     why = "whose weights are, at least in part, those of other checkpoints"
     if len(copies) <= NAMED_ONE_BY_ONE:
         which = style.listing(f"{row.revision} (as in {_shortened(row.copy_of)})" for row in copies.itertuples())

@@ -1,7 +1,7 @@
 """Figures of the representation-dynamics study: geometry of hidden states over layers and over training."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +18,8 @@ from matplotlib.ticker import NullLocator
 from lm_geometry.figures import style
 from lm_geometry.figures.copies import copies_sentence, find_copies
 from lm_geometry.figures.style import Drawing
+from lm_geometry.figures.training_axis import draw_over_steps, empty_panel, finish_step_axis
+from lm_geometry.natural_order import natural_key
 from lm_geometry.tables import figure_data, geometry
 from lm_geometry.tables.geometry import OK
 
@@ -141,11 +143,11 @@ def training_dimension(
             _draw_layer_lines(axes, rows[in_panel & (rows["mark"] == "line")], norm, steps)
             mean = means[(means["statistic"] == fit + kind) & (means["stack"] == stack)]
             size = style.marker_size(len(steps))
-            _draw_over_steps(axes, mean, steps, color="black", marker="o", markersize=size, linewidth=1.8, zorder=4)
+            draw_over_steps(axes, mean, steps, color="black", marker="o", markersize=size, linewidth=1.8, zorder=4)
             style.draw_gaps(axes, mean.loc[mean["value"].isna(), "step"], color="black")
             style.draw_left_out(axes, copies["step"])
             axes.set_title(_column_title(stacks, stack, kind, _distinct_sizes(rows[in_panel])))
-            _finish_step_axis(axes, steps)
+            finish_step_axis(axes, steps)
         panels[row, 0].set_ylabel(f"TwoNN dimension, fit {_FITS[fit]}")
     figure.supxlabel("training step (log scale, 0 apart)", fontsize="medium")
     figure.colorbar(ScalarMappable(norm, _VIRIDIS), ax=panels, label="layer", aspect=35, ticks=_layer_ticks(norm.vmax))
@@ -266,7 +268,7 @@ def _rows_of_revisions(rows: pd.DataFrame, revisions: Mapping[str, str]) -> pd.D
     rows = rows[rows["revision"] == rows["model"].map(revisions)]
     widths = rows.groupby("model")["width"].max()
     suites = rows.groupby("model")["suite"].first()
-    order = sorted(suites.index, key=lambda model: (suites[model], widths[model], style.natural_key(model)))
+    order = sorted(suites.index, key=lambda model: (suites[model], widths[model], natural_key(model)))
     rows = rows.assign(order=rows["model"].map({model: place for place, model in enumerate(order)}))
     return rows.sort_values(["order", "stack", "statistic", "layer", "after_final_norm"]).reset_index(drop=True)
 
@@ -395,23 +397,13 @@ def _draw_layers(axes: Axes, rows: pd.DataFrame, *, x: str, color: object, lines
 def _draw_layer_lines(axes: Axes, rows: pd.DataFrame, norm: Normalize, steps: Sequence[int]) -> None:
     look = {"marker": ".", "markersize": style.marker_size(len(steps)) / 2, "linewidth": 0.7, "alpha": 0.8}
     for layer, line in rows.groupby("layer"):
-        _draw_over_steps(axes, line, steps, color=_VIRIDIS(norm(layer)), **look)
-
-
-def _draw_over_steps(axes: Axes, line: pd.DataFrame, steps: Sequence[int], **look: Any) -> None:
-    """Draw one value per step, broken where ``steps`` holds one that the line has no row of."""
-    values = pd.Series(line["value"].to_numpy(), index=line["step"].astype(int))
-    axes.plot(steps, values.reindex(steps), **look)
+        draw_over_steps(axes, line, steps, color=_VIRIDIS(norm(layer)), **look)
 
 
 def _nothing_to_draw(training: _Training, title: str) -> Drawing:
     """Return a panel that says why it is empty: every checkpoint has another one's weights."""
-    figure = Figure(figsize=(style.PAGE_WIDTH, 1.2))
-    axes = figure.subplots()
-    axes.set_axis_off()
-    why = f"Nothing to draw: every checkpoint asked for ({len(training.copies)}) holds another one's weights."
-    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     data = _to_table(training.hidden) if len(training.hidden) else figure_data.LAYERS.empty_table()
+    figure = empty_panel(len(training.copies))
     return Drawing(figure, data, f"{title}\n\nNothing to draw. {copies_sentence(training.copies, 0)}")
 
 
@@ -497,17 +489,6 @@ def _shared_handles(rows: pd.DataFrame) -> list[Line2D | Patch]:
     return handles
 
 
-def _finish_step_axis(axes: Axes, found: Sequence[int]) -> None:
-    """Put steps, ascending, on a log scale on which step 0 stands one doubling before the first one."""
-    least = min((step for step in found if step > 0), default=1)
-    axes.set_xscale("symlog", linthresh=least, linscale=0.5)
-    places = axes.transScale.transform([(step, 0) for step in found])[:, 0]
-    span = (places[-1] - places[0]) or 1.0
-    labelled = style.spaced_ticks(list((places - places[0]) / span), least=0.09)
-    axes.set_xticks([found[index] for index in labelled], [style.step_name(found[index]) for index in labelled])
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
 def _step_norm(steps: pd.Series) -> LogNorm:
     positive = [int(step) for step in steps if step > 0] or [1]
     return LogNorm(min(positive), max(max(positive), min(positive) * 2))
@@ -552,9 +533,9 @@ def _profiles_caption(rows: pd.DataFrame) -> str:
 
 def _dimension_caption(rows: pd.DataFrame, means: pd.DataFrame, model: str, copies: pd.DataFrame) -> str:
     parts = [
-        f"TwoNN dimension of the hidden states of {model} at {rows['revision'].nunique()} checkpoints, fitted to the "
-        "lowest 0.9 of the distance ratios (above) and to the lowest 0.2 (below), of all tokens and of one random "
-        "occurrence per token type.",
+        f"TwoNN dimension of the hidden states of {model} at "
+        f"{style.counted([rows['revision'].nunique()], 'checkpoint')}, fitted to the lowest 0.9 of the distance ratios "
+        "(above) and to the lowest 0.2 (below), of all tokens and of one random occurrence per token type.",
         copies_sentence(copies, rows["revision"].nunique()),
         "Every line breaks there; strokes at the foot mark these steps." if len(copies) else "",
         _about_batches(rows),
@@ -588,14 +569,18 @@ def _named_steps(steps: pd.Series) -> str:
     """Return the steps one by one, or how many there are from which to which."""
     found = sorted(set(map(int, steps)))
     if len(found) <= STEPS_NAMED:
-        return f"the steps {style.listing(found)}"
+        return f"{'the steps' if len(found) > 1 else 'step'} {style.listing(found)}"
     return f"{len(found)} steps from {style.step_name(found[0])} to {style.step_name(found[-1])}"
 
 
-def _sizes(rows: pd.DataFrame, column: str = "n_vectors") -> str:
-    """Return the N behind the drawn values of ``rows``; a row without a value has no say."""
+def _counts(rows: pd.DataFrame, column: str) -> pd.Series:
+    """Return the counts behind the drawn values of ``rows``; a row without a value has no say."""
     rows = rows[rows["mark"] != "not drawn"]
-    return style.span(rows.loc[rows["value"].notna() | rows["value"].isna().all(), column])
+    return rows.loc[rows["value"].notna() | rows["value"].isna().all(), column]
+
+
+def _sizes(rows: pd.DataFrame, column: str = "n_vectors") -> str:
+    return style.span(_counts(rows, column))
 
 
 def _distinct_sizes(rows: pd.DataFrame) -> str:
@@ -605,9 +590,9 @@ def _distinct_sizes(rows: pd.DataFrame) -> str:
 
 def _about_batches(rows: pd.DataFrame) -> str:
     matched = rows["statistic"].str.endswith(MATCHED)
+    batches = style.counted(_counts(rows, "n_batches"), "disjoint batch", "disjoint batches")
     return (
-        f"Values are means over {_sizes(rows, 'n_batches')} disjoint batches of N = "
-        f"{_sizes(rows[~matched])} vectors (type-matched N = "
+        f"Values are means over {batches} of N = {_sizes(rows[~matched])} vectors (type-matched N = "
         f"{_sizes(rows[matched])})."
     )
 

@@ -45,6 +45,8 @@ def published_rows(points: pd.DataFrame | None, scores: pd.DataFrame, metrics: S
         y=rows["published_percent"].astype(float),
         ci_low=np.nan,
         ci_high=np.nan,
+        interval=None,
+        pad_energy_share=np.nan,
         n_seeds=1,
         collection=published.COLLECTION,
         table_precision=published.TABLE_PRECISION,
@@ -61,7 +63,7 @@ def draw_published(axes: Axes, points: pd.DataFrame, *, color: str, marker: str,
     fill = "white" if named else "none"
     axes.plot(shown["x"], shown["y"], color=color, marker=marker, markerfacecolor=fill, zorder=4, **_HOLLOW)
     for point in shown.itertuples() if named else ():
-        style.label_point(axes, point.x, point.y, point.label, above=True)
+        style.label_point(axes, point.x, point.y, point.label, side="above")
 
 
 def published_handle() -> Line2D:

@@ -14,6 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from lm_geometry.tables.files import atomic_path, write_csv, write_table, write_text
@@ -59,6 +60,7 @@ _STYLE = {
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 BAND_ALPHA = 0.15
+_WHISKER = {"linewidth": 0.7, "alpha": 0.55, "zorder": 1.5}
 GAP = "no value"
 POINTS_APART = 40
 LEFT_OUT = "left out: another checkpoint's weights"
@@ -146,12 +148,6 @@ def to_table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
 
 
-def natural_key(name: str) -> tuple[tuple[str, float], ...]:
-    """Return a sort key that compares numbers in names as numbers: pythia-1b before pythia-1.4b before pythia-12b."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", name)
-    return tuple(zip(parts[::2], [*map(float, parts[1::2]), -1.0], strict=True))
-
-
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Return each name's last part after '/' or ':', or the whole name where two would look alike."""
     names = list(dict.fromkeys(names))
@@ -172,24 +168,45 @@ def span(values: Iterable[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def counted(counts: Iterable[int], noun: str, plural: str | None = None) -> str:
+    """Return how many of something there are: '1 seed', '4 seeds', '3 to 4 seeds', '1 query', '93 queries'."""
+    said = span(counts)
+    return f"{said} {noun if said == '1' else plural or noun + 's'}"
+
+
 def place_in_map(index: int, count: int, *, low: float, high: float) -> float:
     """Return the place of item ``index`` of ``count`` in a colour map, spread evenly from ``low`` to ``high``."""
     return low + (high - low) * (index / (count - 1) if count > 1 else 0.3)
 
 
-def label_point(axes: Axes, x: float, y: float, text: str, *, above: bool) -> None:
-    """Write a small name just above or below a point, readable across lines."""
+def label_point(axes: Axes, x: float, y: float, text: str, *, side: str) -> None:
+    """Write a small name just 'above', 'below' or 'right' of a point, readable across lines."""
+    offset, across, along = {
+        "above": ((0, 4), "center", "bottom"),
+        "below": ((0, -4), "center", "top"),
+        "right": ((5, 0), "left", "center"),
+    }[side]
     label = axes.annotate(
-        text,
-        (x, y),
-        xytext=(0, 4 if above else -4),
-        textcoords="offset points",
-        ha="center",
-        va="bottom" if above else "top",
-        fontsize=6,
-        zorder=5,
+        text, (x, y), xytext=offset, textcoords="offset points", ha=across, va=along, fontsize=6, zorder=5
     )
     label.set_path_effects([withStroke(linewidth=2, foreground="white")])
+
+
+def draw_whiskers(
+    axes: Axes, places: Iterable[float], low: Iterable[float], high: Iterable[float], *, color: object
+) -> None:
+    """Draw intervals as thin strokes behind the lines."""
+    axes.vlines(list(places), list(low), list(high), color=color, **_WHISKER)
+
+
+def whisker_handle(label: str) -> Line2D:
+    """Return the legend's entry for intervals that are whiskers."""
+    return Line2D([], [], color=GREY, marker="|", linestyle="", markersize=8, markeredgewidth=0.8, label=label)
+
+
+def band_handle(label: str) -> Patch:
+    """Return the legend's entry for intervals that are bands."""
+    return Patch(color=GREY, alpha=0.25, linewidth=0, label=label)
 
 
 def draw_gaps(axes: Axes, places: Iterable[float], *, color: object) -> None:
@@ -233,7 +250,14 @@ def limits_of(values: Iterable[float], *, margin: float = 0.08) -> tuple[float, 
     return low - pad, high + pad
 
 
-def legend_outside(figure: Figure, handles: Sequence[Artist], *, columns: int) -> None:
+def legend_outside(
+    figure: Figure,
+    handles: Sequence[Artist],
+    *,
+    columns: int,
+    loc: str = "outside upper center",
+    title: str | None = None,
+) -> None:
     """Put one legend for all panels beside the axes, where it can hide nothing.
 
     Its rows are about equally long, of at most so many columns as fit the page.
@@ -241,7 +265,13 @@ def legend_outside(figure: Figure, handles: Sequence[Artist], *, columns: int) -
     labels = [str(handle.get_label()) for handle in handles]
     fitting = next((count for count in range(columns, 1, -1) if _legend_width(labels, count) <= PAGE_WIDTH), 1)
     rows = math.ceil(len(handles) / fitting)
-    figure.legend(handles=handles, loc="outside upper center", ncols=math.ceil(len(handles) / rows))
+    figure.legend(
+        handles=handles,
+        loc=loc,
+        ncols=math.ceil(len(handles) / rows),
+        title=title,
+        title_fontsize=_STYLE["legend.fontsize"],
+    )
 
 
 def _legend_width(labels: Sequence[str], columns: int) -> float:

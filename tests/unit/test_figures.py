@@ -11,16 +11,24 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from docutils.core import publish_string
+from figure_tables import duplicates_table, embedding_geometry_table, embedding_training_table, score_rows
 from jinja2 import Environment
-from scipy import stats
 
 from lm_geometry import provenance
 from lm_geometry.figures import dynamics, scaling, style
-from lm_geometry.published import Published, read_published
-from lm_geometry.tables import duplicate_checkpoints, figure_data, retrieval_scores
+from lm_geometry.natural_order import natural_key
+from lm_geometry.tables import (
+    duplicate_checkpoints,
+    embedding_geometry,
+    embedding_training,
+    figure_data,
+    retrieval_scores,
+)
 from lm_geometry.tables import geometry as geometry_table
 from lm_geometry.tables.files import read_table, write_table
 from scripts.plot_all_suites import plot_all_suites
+from scripts.plot_embedding_geometry import plot_embedding_geometry
+from scripts.plot_embedding_training import plot_embedding_training
 from scripts.plot_profiles import plot_profiles
 from scripts.plot_random_baselines import plot_random_baselines
 from scripts.plot_suite_scaling import plot_suite_scaling
@@ -28,41 +36,6 @@ from scripts.plot_training_anisotropy import plot_training_anisotropy
 from scripts.plot_training_dimension import plot_training_dimension
 
 PROJECT = Path(__file__).resolve().parents[2]
-WIDTHS = {"pythia-70m": 512, "pythia-1.4b": 2048, "pythia-1b": 2048, "pythia-14m": 128}
-IN_ORDER = ["pythia-14m", "pythia-70m", "pythia-1b", "pythia-1.4b"]
-SEEDS = (42, 43, 6573)
-GAP = "crop_256 needs at least 256 columns, the table has 128"
-METRICS = ("ndcg_at_10", "map_at_100", "recall_at_10")
-
-
-def score_row(model, width, variant, seed, metric, value, *, suite="Pythia", status="ok"):
-    return {
-        "model": model, "suite": suite if model else None, "revision": "main" if model else None,
-        "tokenizer": "EleutherAI/gpt-neox-20b", "vocab_rows": 300, "embedding_dim": width, "variant": variant,
-        "width": width, "seed": seed, "table_precision": "bfloat16", "collection": "SCIDOCS", "metric": metric,
-        "value": value, "n_queries": 1000, "status": status,
-    }  # fmt: skip
-
-
-def score_rows():
-    rng = np.random.default_rng(0)
-    rows = []
-    for metric in METRICS:
-        for model, width in WIDTHS.items():
-            trained = 0.001 if model == "pythia-14m" else 0.05 + rng.random() / 100
-            rows.append(score_row(model, width, "as_is", None, metric, trained))
-            bad = width < 256
-            crop = None if bad else rng.random() / 10
-            rows.append(score_row(model, width, "crop_256", None, metric, crop, status=GAP if bad else "ok"))
-            for variant in ("random", "pad_14336"):
-                rows += [score_row(model, width, variant, seed, metric, 0.02 + rng.random() / 100) for seed in SEEDS]
-        for width in (128, 512, 2048):
-            rows += [
-                score_row(None, width, "random_tokenizer", seed, metric, width / 1e5 + rng.random() / 1e3)
-                for seed in SEEDS
-            ]
-        rows.append(score_row("opt-125m", 768, "as_is", None, metric, 0.03, suite="OPT"))
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -113,287 +86,6 @@ def geometry_rows():
 @pytest.fixture(scope="module")
 def geometry():
     return pa.Table.from_pylist(geometry_rows(), schema=geometry_table.SUMMARY)
-
-
-def line_of(axes, color, *, marker=None):
-    """Return x and y of the one line with markers in this colour."""
-    found = [
-        line
-        for line in axes.get_lines()
-        if line.get_color() == color and line.get_linestyle() == "-" and marker in (None, line.get_marker())
-    ]
-    assert len(found) == 1
-    return np.asarray(found[0].get_xdata(), float), np.asarray(found[0].get_ydata(), float)
-
-
-# -- suite scaling -----------------------------------------------------------------------------------------------------
-
-
-def test_models_stand_in_order_of_width_then_name_and_equal_widths_are_two_points(scores):
-    drawing = scaling.suite_scaling(scores, suite="Pythia")
-    labels = [label.get_text().split("\n") for label in drawing.figure.axes[-1].get_xticklabels()]
-    assert labels == [[name, str(WIDTHS[name])] for name in IN_ORDER]
-    frame = scores.to_pandas().query("model.notna() and suite == 'Pythia' and variant == 'as_is'")
-    for axes, metric in zip(drawing.figure.axes, ("ndcg_at_10", "map_at_100"), strict=True):
-        places, heights = line_of(axes, style.COLORS[0])
-        truth = frame[frame["metric"] == metric].set_index("model")["value"][IN_ORDER]
-        np.testing.assert_array_equal(places, range(4))
-        np.testing.assert_allclose(heights, 100 * truth)
-
-
-def test_the_data_is_the_tables_selection_and_nothing_else(scores):
-    data = scaling.suite_scaling(scores, suite="Pythia").data.to_pandas()
-    frame = scores.to_pandas()
-    wanted = frame[(frame["suite"] == "Pythia") & frame["metric"].isin(["ndcg_at_10", "map_at_100"])]
-    keys = ["model", "variant", "metric", "seed"]
-    drawn = data[data["mark"] != "mean"]
-    merged = wanted.merge(drawn, on=keys, how="outer", validate="one_to_one")
-    assert len(merged) == len(wanted) == len(drawn)
-    np.testing.assert_allclose(merged["y"], 100 * merged["value"])
-
-
-def test_every_seed_is_a_point_and_the_line_their_mean(scores):
-    drawing = scaling.suite_scaling(scores, suite="Pythia")
-    frame = scores.to_pandas().query("variant == 'random' and metric == 'ndcg_at_10'")
-    axes = drawing.figure.axes[0]
-    points = [line for line in axes.get_lines() if line.get_color() == style.COLORS[1] and line.get_marker() == "."]
-    assert sorted(points[0].get_ydata()) == pytest.approx(sorted(100 * frame["value"]))
-    means = frame.groupby("model")["value"].mean()[IN_ORDER]
-    np.testing.assert_allclose(line_of(axes, style.COLORS[1])[1], 100 * means)
-
-
-def test_the_interval_is_students_over_seeds(scores):
-    data = scaling.suite_scaling(scores, suite="Pythia").data.to_pandas()
-    row = data.query("model == 'pythia-1b' and variant == 'random' and metric == 'map_at_100' and mark == 'mean'").iloc[
-        0
-    ]
-    values = (
-        100
-        * scores.to_pandas().query("model == 'pythia-1b' and variant == 'random' and metric == 'map_at_100'")["value"]
-    )
-    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
-    assert (row["ci_low"], row["ci_high"], row["n_seeds"]) == (pytest.approx(low), pytest.approx(high), 3)
-
-
-def test_a_missing_value_is_a_gap_with_its_reason(scores):
-    drawing = scaling.suite_scaling(scores, suite="Pythia")
-    heights = line_of(drawing.figure.axes[0], style.COLORS[2])[1]
-    assert math.isnan(heights[0])
-    assert np.isfinite(heights[1:]).all()
-    data = drawing.data.to_pandas()
-    row = data.query("model == 'pythia-14m' and variant == 'crop_256'")
-    assert row["y"].isna().all()
-    assert set(row["status"]) == {GAP}
-    crosses = [
-        line for line in drawing.figure.axes[0].get_lines() if line.get_marker() == "x" and len(line.get_xdata())
-    ]
-    assert [list(line.get_xdata()) for line in crosses] == [[0.0]]
-    assert GAP in drawing.caption
-
-
-def test_a_mean_over_seeds_of_which_one_failed_is_a_gap():
-    rows = score_rows()
-    lost = next(row for row in rows if row["variant"] == "random" and row["model"] == "pythia-1b")
-    lost.update(value=None, status="lost")
-    data = scaling.suite_scaling(pd.DataFrame(rows), suite="Pythia").data.to_pandas()
-    of_lost = data.query("model == 'pythia-1b' and variant == 'random' and metric == 'ndcg_at_10'")
-    mean = of_lost[of_lost["mark"] == "mean"].iloc[0]
-    assert math.isnan(mean["y"])
-    assert mean["status"] == "lost"
-    assert of_lost[of_lost["mark"] == "seed"]["y"].notna().sum() == len(SEEDS) - 1
-
-
-def test_both_metrics_are_always_drawn(scores):
-    for metric, panels in (("ndcg_at_10", 2), ("map_at_100", 2), ("recall_at_10", 3)):
-        drawing = scaling.suite_scaling(scores, suite="Pythia", metric=metric)
-        assert len(drawing.figure.axes) == panels
-        assert {"ndcg_at_10", "map_at_100"} <= set(drawing.data.to_pandas()["metric"])
-
-
-def test_captions_say_that_a_trained_table_scores_below_random_ones(scores):
-    for drawing in (scaling.suite_scaling(scores, suite="Pythia"), scaling.all_suites(scores)):
-        assert "below the mean of random ones" in drawing.caption
-        assert "nDCG@10 and MAP@100 pythia-14m" in drawing.caption
-    better = [row | {"value": 0.9} if row["variant"] == "as_is" else row for row in score_rows()]
-    assert "below the mean" not in scaling.suite_scaling(pd.DataFrame(better), suite="Pythia").caption
-
-
-def test_what_cannot_be_drawn_as_one_line_is_refused(scores):
-    with pytest.raises(ValueError, match=r"suite 'Gpt'.*\['OPT', 'Pythia'\]"):
-        scaling.suite_scaling(scores, suite="Gpt")
-    rows = score_rows()
-    rows[0]["collection"] = "NFCorpus"
-    with pytest.raises(ValueError, match=r"'collection' holds \['NFCorpus', 'SCIDOCS'\]"):
-        scaling.suite_scaling(pd.DataFrame(rows), suite="Pythia")
-    with pytest.raises(ValueError, match="lacks the columns"):
-        scaling.suite_scaling(scores.drop(["status"]), suite="Pythia")
-
-
-def test_two_revisions_of_a_model_are_two_points():
-    rows = score_rows()
-    rows += [row | {"revision": "step1", "value": 0.01} for row in rows if row["model"] == "pythia-1b"]
-    drawing = scaling.suite_scaling(pd.DataFrame(rows), suite="Pythia")
-    labels = [label.get_text().split("\n")[0] for label in drawing.figure.axes[-1].get_xticklabels()]
-    assert labels == ["pythia-14m", "pythia-70m", "pythia-1b main", "pythia-1b step1", "pythia-1.4b"]
-
-
-# -- published points of models that were not run ----------------------------------------------------------------------
-
-FACTS = {"hub_id": "", "vocab_rows": "300", "tokenizer_hub_id": "EleutherAI/gpt-neox-20b"}
-PUBLISHED_SCORES = [
-    ("as_is", None, "ndcg_at_10", 19.5, "valid"),
-    ("as_is", None, "map_at_100", 8.5, "valid"),
-    ("random", 42, "ndcg_at_10", 2.5, "not_reproducible"),
-    ("crop_256", None, "ndcg_at_10", 1.5, "bug"),
-    ("pad_14336", 42, "ndcg_at_10", 3.5, "pad_without_effect"),
-    ("pad_9999", 42, "ndcg_at_10", 4.5, "valid"),
-    ("as_is", None, "recall_at_1", 5.5, "valid"),
-]
-
-
-def published_points(width, suite="Pythia", model="huge"):
-    columns = ["variant", "seed", "metric", "published_percent", "status"]
-    scores = pd.DataFrame(PUBLISHED_SCORES, columns=columns).assign(model=model, embedding_dim=width, note="why")
-    reference = Published(pd.DataFrame([{"model": model, **FACTS}]), scores)
-    return reference.points([{"model": model, "suite": suite, "hub_id": None, "reference": model}])
-
-
-def hollow_points(axes):
-    """Return colour, x and y of the points without a fill of their own."""
-    found = [line for line in axes.get_lines() if line.get_markerfacecolor() in ("none", "white")]
-    assert all(line.get_linestyle() == "None" for line in found)
-    return [(line.get_color(), float(x), float(y)) for line in found for x, y in zip(*line.get_data(), strict=True)]
-
-
-def test_a_model_that_was_not_run_is_a_hollow_point_among_the_models_by_width(scores):
-    drawing = scaling.suite_scaling(scores, suite="Pythia", left_out=["huge"], published=published_points(1024))
-    labels = [label.get_text().split("\n") for label in drawing.figure.axes[-1].get_xticklabels()]
-    assert labels == [["pythia-14m", "128"], ["pythia-70m", "512"], ["huge", "1024"], ["pythia-1b", "2048"],
-                      ["pythia-1.4b", "2048"]]  # fmt: skip
-    above, below = drawing.figure.axes
-    blue, brown = style.COLORS[0], style.COLORS[3]
-    assert hollow_points(above) == [(blue, 2.0, 19.5), (brown, 2.0, 3.5)]
-    assert hollow_points(below) == [(blue, 2.0, 8.5)]
-    assert above.get_ylim()[1] > 19.5
-    # The line of the models that were run goes by, unjoined.
-    np.testing.assert_array_equal(line_of(above, blue)[0], [0, 1, 3, 4])
-    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
-    assert legend[-1] == "published, not run here"
-    assert "Hollow: huge, not run here; the scores are those that Corey" in drawing.caption
-
-
-def test_published_values_that_the_recipe_does_not_give_are_in_the_data_only(scores):
-    drawing = scaling.suite_scaling(scores, suite="Pythia", left_out=["huge"], published=published_points(1024))
-    data = drawing.data.to_pandas().query("model == 'huge'").set_index(["variant", "metric"]).sort_index()
-    assert data["mark"].to_dict() == {
-        ("as_is", "ndcg_at_10"): "published", ("as_is", "map_at_100"): "published",
-        ("pad_14336", "ndcg_at_10"): "published", ("random", "ndcg_at_10"): "not drawn",
-        ("crop_256", "ndcg_at_10"): "not drawn",
-    }  # fmt: skip
-    assert data["y"].to_dict()["crop_256", "ndcg_at_10"] == 1.5
-    assert data["status"].to_dict()["crop_256", "ndcg_at_10"] == "published, not drawn: bug, why"
-    assert (data["table_precision"].iloc[0], data["collection"].iloc[0], data["n_queries"].iloc[0]) == (
-        "bfloat16", "SCIDOCS", 1000,
-    )  # fmt: skip
-    assert "Published, but not drawn: huge, random (not reproducible); huge, crop_256 (bug)." in drawing.caption
-    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
-    assert legend.count(style.GAP) == 1  # pythia-14m's own
-
-
-def test_published_points_stand_on_no_other_collections_axis(scores):
-    other = scores.to_pandas().assign(collection="NFCorpus")
-    points = published_points(1024)
-    for drawing in (
-        scaling.suite_scaling(other, suite="Pythia", left_out=["huge"], published=points),
-        scaling.all_suites(other, left_out=["huge"], published=points),
-    ):
-        assert not any(map(hollow_points, drawing.figure.axes))
-        assert "huge" not in set(drawing.data.to_pandas()["model"])
-        assert "Not run here: huge; published scores are of the collection SCIDOCS" in drawing.caption
-
-
-def test_a_model_that_nobody_published_about_is_named_only(scores):
-    drawing = scaling.suite_scaling(scores, suite="Pythia", left_out=["mine"], published=published_points(1024)[:0])
-    assert "nothing published to show: mine." in drawing.caption
-    assert not any(map(hollow_points, drawing.figure.axes))
-    without = scaling.suite_scaling(scores, suite="Pythia")
-    assert "ot run here" not in without.caption
-    assert "Hollow" not in without.caption
-
-
-def test_all_suites_show_published_points_at_their_width_with_their_names(scores):
-    points = pd.concat([published_points(14336), published_points(512, suite="Alone", model="small")])
-    drawing = scaling.all_suites(scores, left_out=["huge", "small"], published=points)
-    for axes, height in zip(drawing.figure.axes, (19.5, 8.5), strict=True):
-        # Suites by name: Alone, OPT, Pythia.
-        assert hollow_points(axes) == [(style.COLORS[0], 512.0, height), (style.COLORS[2], 14336.0, height)]
-        assert {"huge", "small"} <= {text.get_text() for text in axes.texts}
-        assert axes.get_xlim()[1] > 14336
-    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
-    assert legend[:3] == ["Alone", "OPT", "Pythia"]
-    assert legend[-1] == "published, not run here"
-
-
-def test_the_published_point_of_the_model_that_is_on_no_hub(scores):
-    left_out = [{"model": "opt-175b", "suite": "OPT", "hub_id": None, "reference": "opt-175b"}]
-    points = read_published().points(left_out)
-    drawing = scaling.all_suites(scores, left_out=["opt-175b"], published=points)
-    assert [hollow_points(axes) for axes in drawing.figure.axes] == [
-        [(style.COLORS[0], 12288.0, 6.398)], [(style.COLORS[0], 12288.0, 4.198)],
-    ]  # fmt: skip
-
-
-# -- all suites and random tables --------------------------------------------------------------------------------------
-
-
-def test_all_suites_keep_models_of_equal_width_apart_and_name_them(scores):
-    drawing = scaling.all_suites(scores)
-    frame = scores.to_pandas().query("variant == 'as_is' and metric == 'ndcg_at_10' and suite == 'Pythia'")
-    places, heights = line_of(drawing.figure.axes[0], style.COLORS[1])
-    truth = frame.set_index("model")["value"][IN_ORDER]
-    np.testing.assert_array_equal(places, [128, 512, 2048, 2048])
-    np.testing.assert_allclose(heights, 100 * truth)
-    assert {text.get_text() for text in drawing.figure.axes[0].texts} == {"pythia-1b", "pythia-1.4b"}
-
-
-def test_all_suites_show_the_mean_of_random_tables(scores):
-    drawing = scaling.all_suites(scores)
-    frame = scores.to_pandas().query("variant == 'random_tokenizer' and metric == 'map_at_100'")
-    grey = next(line for line in drawing.figure.axes[1].get_lines() if line.get_color() == "#b5b5b5")
-    np.testing.assert_allclose(grey.get_ydata(), 100 * frame.groupby("embedding_dim")["value"].mean())
-    without = scaling.all_suites(scores.to_pandas().query("variant == 'as_is'"))
-    assert set(without.data.to_pandas()["variant"]) == {"as_is"}
-    assert "andom tables" not in without.caption
-
-
-def test_random_baselines_show_every_seed_and_the_interval(scores):
-    data = scaling.random_baselines(scores).data.to_pandas()
-    frame = scores.to_pandas().query("variant == 'random_tokenizer' and metric == 'ndcg_at_10'")
-    seeds = data.query("mark == 'seed' and metric == 'ndcg_at_10'")
-    assert sorted(seeds["y"]) == pytest.approx(sorted(100 * frame["value"]))
-    assert seeds["seed"].nunique() == len(SEEDS)
-    means = data.query("mark == 'mean' and metric == 'ndcg_at_10'").set_index("x")
-    for width, group in frame.groupby("embedding_dim"):
-        mean = means.loc[width]
-        low, high = stats.t.interval(0.95, 2, 100 * group["value"].mean(), stats.sem(100 * group["value"]))
-        assert (mean["ci_low"], mean["ci_high"]) == (pytest.approx(low), pytest.approx(high))
-
-
-def test_two_seeds_have_no_band_and_the_caption_says_so(scores):
-    two = scores.to_pandas().query("seed.isna() or seed in (42, 43)")
-    for drawing in (scaling.random_baselines(two), scaling.suite_scaling(two, suite="Pythia")):
-        bands = [band for axes in drawing.figure.axes for band in axes.collections]
-        assert all(
-            np.isnan(path.vertices).all() or not len(path.vertices) for band in bands for path in band.get_paths()
-        )
-        assert "no interval is drawn for 2 seeds" in drawing.caption
-
-
-def test_one_seed_has_no_interval_and_the_caption_says_so(scores):
-    one = scores.to_pandas().query("seed.isna() or seed == 42")
-    drawing = scaling.random_baselines(one)
-    assert drawing.data.to_pandas()["ci_low"].isna().all()
-    assert "their spread is not known" in drawing.caption
 
 
 # -- layer profiles ----------------------------------------------------------------------------------------------------
@@ -519,6 +211,16 @@ def test_step_zero_shows_beside_the_log_scale(geometry):
     assert places[3] - places[2] == pytest.approx(places[2] - places[1])
 
 
+def test_one_of_a_kind_is_said_in_the_singular(geometry):
+    rows = geometry.to_pandas().assign(n_batches=1)
+    dimension = dynamics.training_dimension(rows, model="neox-64", revisions=["step16"]).caption
+    anisotropy = dynamics.training_anisotropy(rows, model="neox-64", revisions=["step16"]).caption
+    assert "of neox-64 at 1 checkpoint, fitted" in dimension
+    assert "at step 16;" in anisotropy
+    for caption in (dimension, anisotropy, dynamics.layer_profiles(rows).caption):
+        assert "means over 1 disjoint batch of N = 2048 vectors" in caption
+
+
 def test_training_anisotropy_draws_each_step_and_marks_the_untrained_null(geometry):
     drawing = dynamics.training_anisotropy(geometry, model="neox-64")
     panel = drawing.figure.axes[0]
@@ -580,19 +282,6 @@ def training_rows(steps, copies, *, drop):
                         }
                     )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=geometry_table.SUMMARY)
-
-
-def duplicates_table(copies, model="pythia"):
-    """Return the table of duplicates: ``copies`` are revisions with the names of those whose weights they have."""
-    rows = [
-        {
-            "model": model, "source": "there", "revision": revision, "step": int(revision[4:]), "group": 1,
-            "scope": "all weights", "is_genuine": False, "is_copy": True, "copy_of": copy_of, "status": "ok",
-        }
-        for revision, copy_of in copies.items()
-    ]  # fmt: skip
-    rows.append({**rows[0], "revision": "main", "step": None, "is_copy": False, "copy_of": None})
-    return pa.Table.from_pylist(rows, schema=duplicate_checkpoints.SCHEMA)
 
 
 def training_case(steps, copies, *, drop):
@@ -704,7 +393,7 @@ def test_by_default_all_checkpoints_are_asked_for_copies_among_them():
     main = training_rows((5,), [], drop=False).to_pandas().assign(revision="main", step=None)
     duplicates = duplicates_table({"step1": "main"})
     drawing = dynamics.training_dimension(main, model="pythia", duplicates=duplicates)
-    assert "Nothing to draw. Left out: 1 of 1 checkpoints" in drawing.caption
+    assert "Nothing to draw. Left out: 1 of 1 checkpoint, whose" in drawing.caption
 
 
 def test_a_copy_of_many_names_a_few():
@@ -730,6 +419,8 @@ PLOTS = {
     plot_all_suites: ("scores", {"left_out": [{"model": "opt-175b", "suite": "OPT", "reference": "opt-175b"}]}),
     plot_random_baselines: ("scores", {}),
     plot_profiles: ("geometry", {"profiles": [["neox-64", "main"], ["bert-64", "main"]]}),
+    plot_embedding_geometry: ("embedding_geometry", {}),
+    plot_embedding_training: ("embedding_training", {"model": "neox-64", "revisions": ["step0", "step16"]}),
     plot_training_dimension: ("geometry", {"model": "neox-64", "revisions": ["step0", "step16"]}),
     plot_training_anisotropy: ("geometry", {"model": "neox-64", "revisions": ["step0", "step16"]}),
 }
@@ -738,13 +429,16 @@ PLOTS = {
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory, scores, geometry):
     folder = tmp_path_factory.mktemp("tables")
-    paths = {name: folder / f"{name}.parquet" for name in ("scores", "geometry", "duplicates")}
-    write_table(paths["scores"], scores, retrieval_scores.SCHEMA, origin={"collection_sha256": "ab12"})
-    write_table(paths["geometry"], geometry, geometry_table.SUMMARY, origin={"corpus_sha256": "cd34"})
-    write_table(
-        paths["duplicates"], duplicates_table({"step16": "step256"}, model="neox-64"), duplicate_checkpoints.SCHEMA
-    )
-    return paths
+    written = {
+        "scores": (scores, retrieval_scores.SCHEMA),
+        "geometry": (geometry, geometry_table.SUMMARY),
+        "embedding_geometry": (embedding_geometry_table(), embedding_geometry.SCHEMA),
+        "embedding_training": (embedding_training_table((0, 16), model="neox-64"), embedding_training.SCHEMA),
+        "duplicates": (duplicates_table({"step16": "step256"}, model="neox-64"), duplicate_checkpoints.SCHEMA),
+    }
+    for name, (table, schema) in written.items():
+        write_table(folder / f"{name}.parquet", table, schema, origin={f"{name}_sha256": "ab12"})
+    return {name: folder / f"{name}.parquet" for name in written}
 
 
 def outputs(folder):
@@ -756,9 +450,9 @@ def outputs(folder):
 def test_a_script_writes_all_six_files_with_provenance(plot, tables, tmp_path):
     source, settings = PLOTS[plot]
     written = outputs(tmp_path)
-    training = plot in (plot_training_dimension, plot_training_anisotropy)
+    training = plot in (plot_embedding_training, plot_training_dimension, plot_training_anisotropy)
     others = {"duplicates": tables["duplicates"]} if training else {}
-    plot(**{source: tables[source]}, **others, **written, **settings)
+    plot(**{source.removeprefix("embedding_"): tables[source]}, **others, **written, **settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written.values())
     assert written["png"].read_bytes().startswith(b"\x89PNG")
     assert written["pdf"].read_bytes().startswith(b"%PDF")
@@ -818,7 +512,7 @@ def test_a_caption_survives_jinja_and_restructured_text_as_it_is():
 
 def test_names_sort_by_the_numbers_in_them():
     names = ["pythia-12b", "pythia-1.4b", "pythia-1b", "gpt2", "gpt2-xl", "opt-125m"]
-    assert sorted(names, key=style.natural_key) == [
+    assert sorted(names, key=natural_key) == [
         "gpt2", "gpt2-xl", "opt-125m", "pythia-1b", "pythia-1.4b", "pythia-12b",
     ]  # fmt: skip
 

@@ -9,9 +9,19 @@ import pytest
 
 from lm_geometry import summary
 from lm_geometry.figures import style
+from lm_geometry.summary.dynamics import geometry_gaps, geometry_heads
+from lm_geometry.summary.scores import score_heads
+from lm_geometry.tables import (
+    claims,
+    comparisons,
+    embedding_geometry,
+    embedding_training,
+    published_comparison,
+    retrieval_scores,
+    suite_peaks,
+)
 from lm_geometry.tables import geometry as geometry_table
 from lm_geometry.tables import ledger as ledger_table
-from lm_geometry.tables import retrieval_scores
 from lm_geometry.tables.files import write_table
 from scripts.write_summary import write_summary
 
@@ -36,13 +46,15 @@ class Page(HTMLParser):
         self.links += [value for name, value in attributes if name in ("href", "src")]
         if tag == "tr":
             self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
         if self.open and self.open[-1] in ("td", "th"):
-            self.rows[-1].append(data)
+            self.rows[-1][-1] += data
         if "style" not in self.open:
             self.text.append(data)
 
@@ -51,11 +63,12 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.text).split())
 
 
-def score_row(model, width, variant, metric, value, *, seed=None, status="ok"):
+def score_row(model, width, variant, metric, value, *, seed=None, status="ok", **facts):
     return {
         "model": model, "suite": "A & B", "revision": "main", "tokenizer": "tok", "vocab_rows": 300,
         "embedding_dim": width, "variant": variant, "width": width, "seed": seed, "table_precision": "float32",
         "collection": "docs", "metric": metric, "value": value, "n_queries": 77, "status": status,
+        **facts,
     }  # fmt: skip
 
 
@@ -135,11 +148,11 @@ def test_the_heads_are_the_tables_own_numbers(run, scores, geometry):
     page = page_of(run)
     assert ["A & B", "m-16", "main", "16", "300", "tok", "10.00", "10.00", "25.00", "25.00"] in page.rows
     frame = scores.to_pandas().query("variant == 'as_is' and metric == 'ndcg_at_10'")
-    heads = summary.score_heads(scores.to_pandas())
+    heads = score_heads(scores.to_pandas())
     assert list(heads["model"]) == ["m-16", "<b>m-64"]
     assert list(heads["nDCG@10"]) == list(100 * frame.set_index("model")["value"][heads["model"]])
     # Layer 0 is a bare look-up: its 0.9 and 99 count type-matched only.
-    head = summary.geometry_heads(geometry.to_pandas()).iloc[0]
+    head = geometry_heads(geometry.to_pandas()).iloc[0]
     assert head["largest anisotropy"] == "0.300 in layer 1"
     assert head["largest, type-matched"] == "0.900 in layer 0"
     assert (head["TwoNN, fit 0.9"], head["TwoNN, fit 0.2"]) == ("10.0 to 12.0", "13.0 to 14.0")
@@ -148,7 +161,7 @@ def test_the_heads_are_the_tables_own_numbers(run, scores, geometry):
 def test_every_gap_is_told_once_with_its_reason(run, geometry):
     page = page_of(run)
     assert [row for row in page.rows if row[-1] == GAP] == [["m-16", "crop_32, width 16", GAP]]
-    gaps = summary.geometry_gaps(geometry.to_pandas())
+    gaps = geometry_gaps(geometry.to_pandas())
     assert gaps.to_numpy().tolist() == [
         ["m-16 main", "twonn_020_type_matched; decoder layer 0, 1 and 2", "too few token types"]
     ]
@@ -305,3 +318,189 @@ def test_copies_are_not_counted_as_followed_checkpoints(geometry):
 def test_sizes_are_said_in_three_digits(count, words):
     table = ledger_of([ledger_row("m", "main", checkpoint_bytes=int(count))])
     assert f"are {words}." in Page(summary.render(title="t", pictures=[], ledger=table)).said
+
+
+# -- scores, their intervals and their order ---------------------------------------------------------------------------
+
+
+def page_of_tables(**tables):
+    return Page(summary.render(title="t", pictures=[], **tables))
+
+
+def test_scores_stand_with_their_intervals_in_percent():
+    rows = [
+        score_row("m-16", 16, "as_is", "ndcg_at_10", 0.1, ci_low=0.0812, ci_high=0.125),
+        score_row("m-64", 64, "as_is", "ndcg_at_10", 0.4),
+        score_row("m-64", 64, "random", "ndcg_at_10", 0.3, seed=42, ci_low=0.2, ci_high=0.4),
+    ]
+    page = page_of_tables(scores=pa.Table.from_pylist(rows, schema=retrieval_scores.SCHEMA))
+    assert page.rows[0][-3:] == ["nDCG@10", "nDCG@10, 95 %", "nDCG@10, random"]
+    assert [row[-3:] for row in page.rows[1:]] == [["10.00", "8.12 to 12.50", "none"], ["40.00", "", "30.00"]]
+    assert "MAP@100" not in page.said
+
+
+def peak_row(suite, model, metric, value, share, variant="as_is"):
+    return {
+        "suite": suite, "collection": "docs", "metric": metric, "variant": variant, "model": model, "embedding_dim": 16,
+        "value": value, "share_best": share, "n_resamples": 10_000, "n_queries": 77,
+    }  # fmt: skip
+
+
+def pair_row(kind, suite, metric, p, variant="as_is"):
+    return {
+        "kind": kind, "suite": suite, "collection": "docs", "metric": metric, "model_a": "a", "variant_a": variant,
+        "model_b": "b", "variant_b": variant, "difference": 0.1, "ci_low": 0.0, "ci_high": 0.2, "p_t": 0.0,
+        "p_sign_flip": 0.0, "p_holm": p, "n_queries": 77, "n_seeds_a": 1, "n_seeds_b": 1,
+    }  # fmt: skip
+
+
+def test_the_best_model_of_each_suite_stands_with_its_share_and_the_pairs_that_differ(scores):
+    peaks = [
+        peak_row("S", "small", "ndcg_at_10", 0.2, 0.125), peak_row("S", "large", "ndcg_at_10", 0.3, 0.875),
+        peak_row("S", "small", "map_at_100", 0.3, 0.6), peak_row("S", "large", "map_at_100", 0.2, 0.4),
+        peak_row("S", "chance", "ndcg_at_10", 0.9, 1.0, variant="random"), peak_row("Alone", "m", "ndcg_at_10", 1, 1),
+    ]  # fmt: skip
+    pairs = [
+        *(pair_row("models", "S", "ndcg_at_10", p) for p in (0.001, 0.049, 0.05)),
+        pair_row("models", "S", "ndcg_at_10", 0.001, variant="random"),
+        pair_row("variants", "S", "map_at_100", 0.2),
+    ]
+    tables = {
+        "peaks": pa.Table.from_pylist(peaks, schema=suite_peaks.SCHEMA),
+        "comparisons": pa.Table.from_pylist(pairs, schema=comparisons.SCHEMA),
+    }
+    page = page_of_tables(scores=scores, **tables)
+    assert ["S", "nDCG@10", "large", "87.50", "2 of 3", ""] in page.rows
+    assert ["S", "MAP@100", "small", "60.00", "", "0 of 1"] in page.rows
+    assert not any(row[0] == "Alone" for row in page.rows)
+    only_pairs = page_of_tables(scores=scores, comparisons=tables["comparisons"])
+    assert ["S", "nDCG@10", "2 of 3", ""] in only_pairs.rows
+    empty = {name: table.slice(0, 0) for name, table in tables.items()}
+    assert "How sure the order is" not in page_of_tables(scores=scores, **empty).said
+
+
+# -- embedding tables --------------------------------------------------------------------------------------------------
+
+
+def measure_row(statistic, value, *, model="m-16", width=16, status="ok"):
+    return {
+        "model": model, "suite": "S", "revision": "main", "vocab_rows": 300, "embedding_dim": width,
+        "table_precision": "float32", "statistic": statistic, "value": value, "n_batches": 2, "n_vectors": 128,
+        "status": status,
+    }  # fmt: skip
+
+
+def test_the_tables_own_geometry_stands_in_order_of_width():
+    rows = [
+        measure_row("anisotropy", 0.25, model="wide", width=64),
+        *(measure_row(name, 3.125) for name in ("anisotropy", "effective_rank", "twonn_090", "twonn_020")),
+        measure_row("mean_cosine", None, status="all rows are zero"),
+        measure_row("share_without_token", 0.0125),
+    ]
+    page = page_of_tables(embedding_geometry=pa.Table.from_pylist(rows, schema=embedding_geometry.SCHEMA))
+    assert page.rows[1:3] == [
+        ["S", "m-16", "main", "16", "128", "3.1250", "none", "3.1", "3.1", "3.1", "1.25%"],
+        ["S", "wide", "main", "64", "128", "0.2500", "none", "none", "none", "none", "none"],
+    ]
+    assert page.rows[-1] == ["m-16 main", "mean_cosine", "all rows are zero"]
+
+
+def training_row(step, statistic, value, **facts):
+    return {
+        "model": "m-16", "suite": "S", "revision": f"step{step}", "step": step, "final_revision": "main",
+        "collection": "docs", "statistic": statistic, "value": value, "n": 77, "status": "ok", **facts,
+    }  # fmt: skip
+
+
+def test_a_table_has_settled_where_no_later_checkpoint_is_far_again():
+    cosines = {1: 0.95, 2: 0.5, 4: 0.9, 8: 1.0}
+    differences = {1: -0.1, 2: 0.003, 4: -0.0031, 8: 0.0}
+    rows = [training_row(step, "cosine", value) for step, value in cosines.items()]
+    rows += [training_row(step, "ndcg_at_10_difference", value) for step, value in differences.items()]
+    rows += [training_row(16, "cosine", 0.1, duplicate_of="step1"), training_row(32, "cosine", None, status="broken")]
+    table = pa.Table.from_pylist(rows, schema=embedding_training.SCHEMA)
+    page = page_of_tables(training=table)
+    assert page.rows[0][2:] == [
+        "cosine 0.9 or more from step", "nDCG@10 within 0.3 points from step", "MAP@100 within 0.3 points from step",
+    ]  # fmt: skip
+    assert page.rows[1] == ["m-16", "4", "4", "8", "none"]
+    assert page.rows[-1] == ["m-16 step32", "cosine", "broken"]
+    never = pa.Table.from_pylist([training_row(1, "cosine", 0.1)], schema=embedding_training.SCHEMA)
+    assert page_of_tables(training=never).rows[1][2:] == ["none", "none", "none"]
+    assert "near the final one" not in page_of_tables(training=table.slice(0, 0)).said
+
+
+# -- claims and published values ---------------------------------------------------------------------------------------
+
+
+def claim_row(statement, about, verdict, *, metric="ndcg_at_10", detail="why", **facts):
+    return {
+        "study": "embedding_scaling", "claim": "short", "statement": statement, "about": about, "collection": "docs",
+        "metric": metric, "verdict": verdict, "detail": detail, **facts,
+    }  # fmt: skip
+
+
+def test_claims_are_counted_stated_once_and_folded_where_they_were_not_run():
+    rows = [
+        claim_row("It <rises>.", "A", "holds", estimate=0.12345, ci_low=0.1, ci_high=0.2, p_holm=0.0123),
+        claim_row("It <rises>.", "B", "undecided", metric=None),
+        claim_row("It falls.", "A", "refuted", estimate=-1.0),
+        *(claim_row("It <i>rests.", about, "not run", detail="no table") for about in ("A", "A", "B")),
+    ]
+    page = page_of_tables(claims=pa.Table.from_pylist(rows, schema=claims.SCHEMA))
+    assert page.rows[1:] == [
+        ["It <rises>.", "A", "nDCG@10", "holds", "0.123", "0.1 to 0.2", "0.012", "why"],
+        ["", "B", "", "undecided", "", "", "", "why"],
+        ["It falls.", "A", "nDCG@10", "refuted", "-1", "", "", "why"],
+    ]
+    assert "1 holds, 1 is refuted, 1 is undecided and 3 were not run" in page.said
+    assert "3 tests not run It <i>rests. (A and B): no table" in page.said
+    assert "Claims" not in page_of_tables(claims=pa.Table.from_pylist([], schema=claims.SCHEMA)).said
+    only = page_of_tables(claims=pa.Table.from_pylist(rows[3:], schema=claims.SCHEMA))
+    assert only.rows == []
+    assert "3 tests not run" in only.said
+
+
+def published_row(model, difference, verdict, *, repeats=False):
+    ours = None if difference is None else 5 + difference
+    return {
+        "published_model": model, "model": model, "tokenizer": "OPT", "vocab_rows": 300, "variant": "as_is",
+        "embedding_dim": 16, "seed": None, "metric": "ndcg_at_10", "published_percent": 5.0,
+        "published_status": "valid", "value_percent": ours, "ci_low": 4.0, "ci_high": 6.0, "difference": difference,
+        "tolerance": 0.012, "verdict": verdict, "reason": "because", "repeats": repeats,
+    }  # fmt: skip
+
+
+def test_published_values_that_differ_are_named_the_furthest_first():
+    rows = [published_row("near", 0.02, "differs"), published_row("same", 0.0, "agrees")]
+    rows += [published_row("far", -0.5, "differs"), published_row("twice", -0.5, "differs", repeats=True)]
+    table = pa.Table.from_pylist(rows, schema=published_comparison.SCHEMA)
+    page = page_of_tables(published=table)
+    assert page.rows[1:] == [
+        ["far as_is", "nDCG@10", "5.000", "4.500", "4.00 to 6.00", "-0.500", "because"],
+        ["near as_is", "nDCG@10", "5.000", "5.020", "4.00 to 6.00", "+0.020", "because"],
+    ]
+    assert "1 agree within their tolerance, 2 differ" in page.said
+    many = pa.Table.from_pylist(
+        [published_row(f"m{number}", 1 + number, "differs") for number in range(30)], schema=published_comparison.SCHEMA
+    )
+    page = page_of_tables(published=many)
+    assert len(page.rows) == 1 + 20
+    assert "The 20 that are furthest apart of 30." in page.said
+
+
+def test_a_page_with_nothing_compared_says_so():
+    rows = [published_row("m", None, "not run")]
+    page = page_of_tables(published=pa.Table.from_pylist(rows, schema=published_comparison.SCHEMA))
+    assert "None of the 1 distinct values that the study published was compared with this run." in page.said
+    assert page.rows == []
+    assert "agree" not in page.said
+    assert "Published values" not in page_of_tables().said
+
+
+def test_tables_that_the_same_made_of_the_same_stand_under_one_heading():
+    facts = {"lm_geometry": "1", "versions": {"numpy": "2"}, "origin": {"collection": "docs"}}
+    made = {"first": facts, "second": {**facts, "origin": {}}, "third": facts}
+    page = page_of_tables(provenance=made)
+    assert "first and third lm-geometry 1, numpy 2" in page.said
+    assert page.rows.count(["collection", "docs"]) == 1
