@@ -34,8 +34,9 @@ plan: $(VENV)/.runtime  ## Say what a run will fetch, store and compute, from fi
 	@$(BIN)/python -m lm_geometry.configuration '$(or $(CONFIG),config.yaml)'
 	$(BIN)/python -m snakemake plan --cores $(CORES) --quiet rules $(TARGET)
 
-test: $(VENV)/.tests  ## Run the tests
-	$(BIN)/python -m pytest
+# A file's tests stay together: they share what is slow to make. One thread each, or the processes fight over the cores.
+test: $(VENV)/.tests  ## Run the tests, on CORES cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
 
 lint: $(VENV)/.tests  ## Check format and style of code, rules and workflow
 	$(BIN)/python -m ruff check .

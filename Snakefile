@@ -49,6 +49,11 @@ if workflow.is_main_process:
 models, scaling, dynamics = study.models, study.scaling, study.dynamics
 results = study.path
 code = partial(rule_digest, root=ROOT)
+table_of, run_of = study.embedding_table, study.run_of
+
+# What is compared with, and shown of models that are not run here.
+PUBLISHED = ["reference/models.csv", "reference/published_embedding_scaling.csv"]
+PUBLISHED_SCORES = [*PUBLISHED, "reference/published_random_baseline.csv"]
 
 
 wildcard_constraints:
@@ -66,6 +71,8 @@ include: "rules/embedded.smk"
 include: "rules/ledger.smk"
 include: "rules/checkpoints.smk"
 include: "rules/retrieval.smk"
+include: "rules/embedding_tables.smk"
+include: "rules/judgement.smk"
 include: "rules/corpus.smk"
 include: "rules/dynamics.smk"
 include: "rules/figures.smk"
@@ -76,6 +83,7 @@ rule all:
     input:
         results("summary.html"),
         results("embedded/learned.parquet") if study.embedded_models else [],
+        results("tables/mteb_results.parquet") if scaling.runs else [],
     message:
         "Everything is made; open {input[0]}."
 

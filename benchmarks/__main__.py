@@ -7,11 +7,16 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import demo, dry_run, embedding_fetch
+from benchmarks import demo, dry_run, embedding_fetch, embedding_study
 from lm_geometry.tables.files import write_text
 from lm_geometry.version import __version__
 
-BENCHMARKS = {"demo": demo, "dry_run": dry_run, "embedding_fetch": embedding_fetch}
+BENCHMARKS = {
+    "demo": demo,
+    "dry_run": dry_run,
+    "embedding_fetch": embedding_fetch,
+    "embedding_study": embedding_study,
+}
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from scipy import stats
 from lm_geometry import published as study
 from lm_geometry.embeddings.random_table import GENERATORS
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
-from lm_geometry.figures.score_captions import metric_name
 from lm_geometry.figures.style import listing
+from lm_geometry.metric_names import metric_name
 from lm_geometry.published import BUG, NOT_REPRODUCIBLE, Published, Stated
 from lm_geometry.tables.published_comparison import (
     AGREES,

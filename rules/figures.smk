@@ -1,8 +1,5 @@
 # Figures of both studies, each with the data it was drawn from, and the page that shows them.
 
-# What figures show of models that are not run here.
-PUBLISHED = ["reference/models.csv", "reference/published_embedding_scaling.csv"]
-
 
 rule plot_suite_scaling:
     input:
@@ -102,6 +99,105 @@ rule plot_random_baselines:
         "Plotting the random tokenizer baselines."
     script:
         "../scripts/plot_random_baselines.py"
+
+
+rule plot_embedding_geometry:
+    input:
+        geometry=results("tables/embedding_geometry.parquet"),
+    output:
+        png=report(
+            results("figures/embedding_geometry.png"),
+            caption="captions/embedding_geometry.rst",
+            category="Embedding scaling",
+            labels={"figure": "geometry of the tables"},
+        ),
+        svg=results("figures/embedding_geometry.svg"),
+        pdf=results("figures/embedding_geometry.pdf"),
+        data=results("figures/embedding_geometry.parquet"),
+        csv=results("figures/embedding_geometry.csv"),
+        caption=results("figures/embedding_geometry.rst"),
+    log:
+        results("logs/plot_embedding_geometry.log"),
+    benchmark:
+        results("timings/plot_embedding_geometry.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        code=code("plot_embedding_geometry"),
+    message:
+        "Plotting the geometry of the embedding tables over the width."
+    script:
+        "../scripts/plot_embedding_geometry.py"
+
+
+rule plot_embedding_training:
+    input:
+        training=results("tables/embedding_training.parquet"),
+        duplicates=results("tables/duplicate_checkpoints.parquet"),
+    output:
+        png=report(
+            results("figures/embedding_training/{model}.png"),
+            caption="captions/embedding_training.rst",
+            category="Embedding scaling",
+            labels={"figure": "table over training", "model": "{model}"},
+        ),
+        svg=results("figures/embedding_training/{model}.svg"),
+        pdf=results("figures/embedding_training/{model}.pdf"),
+        data=results("figures/embedding_training/{model}.parquet"),
+        csv=results("figures/embedding_training/{model}.csv"),
+        caption=results("figures/embedding_training/{model}.rst"),
+    log:
+        results("logs/plot_embedding_training/{model}.log"),
+    benchmark:
+        results("timings/plot_embedding_training/{model}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        model="{model}",
+        revisions=lambda wildcards: scaling.training[wildcards.model],
+        code=code("plot_embedding_training"),
+    message:
+        "Plotting the embedding table of {wildcards.model} over training."
+    script:
+        "../scripts/plot_embedding_training.py"
+
+
+rule plot_published_comparison:
+    input:
+        comparison=results("tables/published_comparison.parquet"),
+    output:
+        png=report(
+            results("figures/published_comparison.png"),
+            caption="captions/published_comparison.rst",
+            category="Embedding scaling",
+            labels={"figure": "published values and ours"},
+        ),
+        svg=results("figures/published_comparison.svg"),
+        pdf=results("figures/published_comparison.pdf"),
+        data=results("figures/published_comparison.parquet"),
+        csv=results("figures/published_comparison.csv"),
+        caption=results("figures/published_comparison.rst"),
+    log:
+        results("logs/plot_published_comparison.log"),
+    benchmark:
+        results("timings/plot_published_comparison.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        code=code("plot_published_comparison"),
+    message:
+        "Plotting the published values and ours."
+    script:
+        "../scripts/plot_published_comparison.py"
 
 
 rule plot_profiles:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from lm_geometry import provenance
-from lm_geometry.checkpoints.duplicates import origins_of_copies
+from lm_geometry.checkpoints.duplicates import groups_of_tables, origins_of_copies
 from lm_geometry.job import run_job
 from lm_geometry.statistics.paired import paired_t
 from lm_geometry.tables.embedding_training import OK, SCHEMA
@@ -69,7 +69,7 @@ def collect_embedding_training(
     for name, paths in kinds.items():
         if len(paths) != len(models):
             raise ValueError(f"{len(models)} models and revisions need as many {name}, got {len(paths)}")
-    copies = origins_of_copies(read_table(duplicates).to_pylist())
+    copies = origins_of_copies(groups_of_tables(read_table(duplicates).to_pylist()))
     rows: list[_Row] = []
     for entry, *paths in zip(models, *kinds.values(), strict=True):
         duplicate_of = copies.get((entry["model"], entry["revision"]))

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+
+from lm_geometry.checkpoints.duplicates import groups_of_tables
 from lm_geometry.figures import embedding_training, style
 from lm_geometry.job import run_job
+from lm_geometry.tables.duplicate_checkpoints import SCHEMA
 from lm_geometry.tables.files import read_table
 
 
@@ -25,8 +29,9 @@ def plot_embedding_training(
     **files : Path
         The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
+    groups = pa.Table.from_pylist(groups_of_tables(read_table(duplicates).to_pylist()), schema=SCHEMA)
     drawing = embedding_training.table_over_training(
-        read_table(training), model=model, revisions=revisions, duplicates=read_table(duplicates)
+        read_table(training), model=model, revisions=revisions, duplicates=groups
     )
     style.save(drawing, **files, inputs=[training], settings={"model": model, "revisions": revisions})
 

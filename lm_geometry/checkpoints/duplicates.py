@@ -159,6 +159,14 @@ def origins_of_copies(rows: Iterable[Mapping]) -> dict[tuple[str, str], str]:
     return {key: ", ".join(dict.fromkeys(names)) for key, names in found.items()}
 
 
+def groups_of_tables(rows: Iterable[Mapping]) -> list[Mapping]:
+    """Return the rows of ``tables.duplicate_checkpoints`` that say something of embedding tables.
+
+    Revisions that share other files only have embedding tables of their own.
+    """
+    return [row for row in rows if row["scope"] != OTHER_FILES]
+
+
 def published_defects(rows: Iterable[Mapping]) -> dict[tuple[str, str], str]:
     """Return what the ledger says of each published defect, by (model, revision); rows as ``origins_of_copies``."""
     return {(row["model"], row["revision"]): row["published"] for row in rows if row["published_url"] is not None}

@@ -42,8 +42,12 @@ class Dynamics:
     @property
     def runs(self) -> list[Run]:
         """All runs whose hidden states are measured, each once."""
-        training = [Run(model, revision) for model, revisions in self.training.items() for revision in revisions]
-        return list(dict.fromkeys([*self.profiles, *training]))
+        return list(dict.fromkeys([*self.profiles, *self.training_runs]))
+
+    @property
+    def training_runs(self) -> list[Run]:
+        """The runs whose dynamics over training are drawn."""
+        return [Run(model, revision) for model, revisions in self.training.items() for revision in revisions]
 
     def step(self, revision: str) -> int | None:
         """Return the training step that a revision's name states (config key ``step_pattern``), None for none."""

@@ -37,7 +37,10 @@ def find_location_errors(config: dict[str, Any], base: Path) -> Iterator[str]:
     """
     for model in mapping_at(config, "models"):
         yield from _model_source(config, model, base)
-        yield from _tokenizer_source(config, model, base)
+        path = ("models", model, "tokenizer")
+        yield from _tokenizer_source(path, text_at(config, *path), base)
+    for path, text in texts_at(config, SCALING, "random_tokenizer", "tokenizers"):
+        yield from _tokenizer_source(path, text, base)
     for path, look in (
         ((SCALING, "collection", "path"), _collection),
         ((DYNAMICS, "corpus", "path"), _corpus),
@@ -47,7 +50,7 @@ def find_location_errors(config: dict[str, Any], base: Path) -> Iterator[str]:
             yield from _readable(path, text, look(path, text, _below(base, text)))
 
 
-def _readable(path: tuple[str, ...], text: str, lines: Iterator[str]) -> Iterator[str]:
+def _readable(path: tuple[str | int, ...], text: str, lines: Iterator[str]) -> Iterator[str]:
     """Yield ``lines``, and one more if looking at the disk fails: no permission, or a name that is too long."""
     try:
         yield from lines
@@ -102,7 +105,9 @@ def _local_model(config: dict[str, Any], model: str, place: Path) -> Iterator[st
 
 
 def _needed_revisions(config: dict[str, Any], model: str) -> list[_Needed]:
-    needed: list[_Needed] = list(texts_at(config, DYNAMICS, "training", model, "revisions"))
+    needed: list[_Needed] = [
+        item for study in (SCALING, DYNAMICS) for item in texts_at(config, study, "training", model, "revisions")
+    ]
     own = text_at(config, "models", model, "revision")
     # A model that is only followed over training needs its own revision just for the tokenizer that lies there.
     brings_tokenizer = text_at(config, "models", model, "tokenizer") is None and not _is_embedded(config, model)
@@ -155,12 +160,10 @@ def _folder_model(
             yield say(path, text, f"holds no tokenizer; add tokenizer.json, or set models.{path[1]}.tokenizer")
 
 
-def _tokenizer_source(config: dict[str, Any], model: str, base: Path) -> Iterator[str]:
+def _tokenizer_source(path: tuple[str | int, ...], text: str | None, base: Path) -> Iterator[str]:
     from lm_geometry.demo.recipes import RECIPES
 
-    text = text_at(config, "models", model, "tokenizer")
     source = _source_of(text)
-    path = ("models", model, "tokenizer")
     if text and source is None:
         yield say(path, text, _NO_SOURCE)
     elif source and source.kind == "embedded":
@@ -171,7 +174,7 @@ def _tokenizer_source(config: dict[str, Any], model: str, base: Path) -> Iterato
         yield from _readable(path, text, _folder_tokenizer(path, text, _below(base, text)))
 
 
-def _folder_tokenizer(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+def _folder_tokenizer(path: tuple[str | int, ...], text: str, folder: Path) -> Iterator[str]:
     if not folder.is_dir():
         yield say(path, text, f"no such folder ({folder.absolute()})")
         return

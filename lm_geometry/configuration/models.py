@@ -123,7 +123,23 @@ class Models:
             # A folder's path is not fit for a folder name; the first model that uses it is.
             name = f"folder/{model}" if source.kind == "folder" else f"{source.kind}/{source.location}"
             folders.setdefault((label, revision), name if revision == "main" else f"{name}/{revision}")
+        for label in self.other_tokenizers:
+            source = parse_source(label)
+            place = "/".join(part for part in Path(source.location).parts if part not in ("/", "..", "~"))
+            # Below a folder of their own, for a model may bear any name.
+            name = f"folder/of_no_model/{place}" if source.kind == "folder" else f"{source.kind}/{place}"
+            folders.setdefault((label, "main"), name)
         return folders
+
+    @property
+    def other_tokenizers(self) -> list[str]:
+        """The sources of tokenizers that random baselines are made for although no model has them."""
+        baselines = (self.config.get("embedding_scaling") or {}).get("random_tokenizer") or {}
+        return baselines.get("tokenizers", [])
+
+    def other_tokenizer(self, label: str) -> str:
+        """Return the folder name of one of ``other_tokenizers``."""
+        return self._tokenizer_folders[label, "main"]
 
     def _tokenizer(self, name: str) -> tuple[str, str]:
         return next(key for key, folder in self._tokenizer_folders.items() if folder == name)

@@ -19,6 +19,7 @@ def find_name_errors(config: dict[str, Any]) -> Iterator[str]:
     yield from _missing_studies(config)
     yield from _unknown_suites(config)
     yield from _unknown_models(config)
+    yield from _followed_tables(config)
     yield from _unused_models(config)
     yield from _names_alike(config)
     yield from _variants(config)
@@ -60,10 +61,27 @@ def _unknown_suites(config: dict[str, Any]) -> Iterator[str]:
 def _unknown_models(config: dict[str, Any]) -> Iterator[str]:
     models = mapping_at(config, "models")
     named = texts_at(config, DYNAMICS, "profiles")
-    named += [((DYNAMICS, "training", name), name) for name in mapping_at(config, DYNAMICS, "training")]
+    named += [((study, "training", name), name) for study, name in _followed(config)]
     for path, name in named:
         if models and name not in models:
             yield say(path, name, f"is not among the models; {_guess(name, models)}")
+
+
+def _followed(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return each model that a study follows over training, after the study's key."""
+    return [(study, name) for study in (SCALING, DYNAMICS) for name in mapping_at(config, study, "training")]
+
+
+def _followed_tables(config: dict[str, Any]) -> Iterator[str]:
+    """Yield a line where tables over training have nothing to be held against: their model's own scores."""
+    scored, models = scored_models(config), mapping_at(config, "models")
+    variants = [variant for _, variant in texts_at(config, SCALING, "variants")]
+    for name in mapping_at(config, SCALING, "training"):
+        path = (SCALING, "training", name)
+        if name in models and scored and name not in scored:
+            yield say(path, name, f"its suite is not scored; add it to {SCALING}.suites")
+        if variants and "as_is" not in variants:
+            yield say(path, name, f"its checkpoints are scored as they are; add as_is to {SCALING}.variants")
 
 
 def _guess(name: str, known: Any) -> str:
@@ -84,8 +102,8 @@ def _names_alike(config: dict[str, Any]) -> Iterator[str]:
     models = mapping_at(config, "models")
     yield from _alike([(("models", name), name) for name in models])
     yield from _alike([(("models", name, "suite"), text_at(config, "models", name, "suite") or "") for name in models])
-    for name in mapping_at(config, DYNAMICS, "training"):
-        yield from _alike(texts_at(config, DYNAMICS, "training", name, "revisions"))
+    for study, name in _followed(config):
+        yield from _alike(texts_at(config, study, "training", name, "revisions"))
 
 
 def _alike(named: list[tuple[Path, str]]) -> Iterator[str]:
@@ -98,14 +116,14 @@ def _alike(named: list[tuple[Path, str]]) -> Iterator[str]:
 
 def _variants(config: dict[str, Any]) -> Iterator[str]:
     for path, variant in texts_at(config, SCALING, "variants"):
-        found = re.fullmatch(r"(crop|pad)_([0-9]{1,9})", variant)
+        found = re.fullmatch(r"(crop|pad)_([0-9]{1,9})(_matched)?", variant)
         if found is None:
             continue
-        kind, number = found[1], int(found[2])
+        kind, number, manner = found[1], int(found[2]), found[3] or ""
         if number < 1:
-            yield say(path, variant, f"{kind}_<{'k' if kind == 'crop' else 'n'}> needs at least 1 column")
-        elif variant != f"{kind}_{number}":
-            yield say(path, variant, f"write {kind}_{number}")
+            yield say(path, variant, f"{kind}_<{'k' if kind == 'crop' else 'n'}>{manner} needs at least 1 column")
+        elif variant != f"{kind}_{number}{manner}":
+            yield say(path, variant, f"write {kind}_{number}{manner}")
 
 
 def _misspelt_collection(config: dict[str, Any]) -> Iterator[str]:
@@ -117,6 +135,7 @@ def _misspelt_collection(config: dict[str, Any]) -> Iterator[str]:
 def _unused_vocab_rows(config: dict[str, Any]) -> Iterator[str]:
     rows = mapping_at(config, SCALING, "random_tokenizer", "vocab_rows")
     tokenizers = {_tokenizer_label(config, name) for name in scored_models(config)}
+    tokenizers |= {name for _, name in texts_at(config, SCALING, "random_tokenizer", "tokenizers")}
     for tokenizer in rows:
         if tokenizers and tokenizer not in tokenizers:
             path = (SCALING, "random_tokenizer", "vocab_rows", tokenizer)
@@ -134,10 +153,15 @@ def _tokenizer_label(config: dict[str, Any], model: str) -> str:
 
 
 def _steps(config: dict[str, Any]) -> Iterator[str]:
-    pattern = text_at(config, DYNAMICS, "step_pattern")
+    for study in (SCALING, DYNAMICS):
+        yield from _steps_of(config, study)
+
+
+def _steps_of(config: dict[str, Any], study: str) -> Iterator[str]:
+    pattern = text_at(config, study, "step_pattern")
     if pattern is None:
         return
-    path = (DYNAMICS, "step_pattern")
+    path = (study, "step_pattern")
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -146,12 +170,12 @@ def _steps(config: dict[str, Any]) -> Iterator[str]:
     if compiled.groups < 1:
         yield say(path, pattern, r"has no group; put the digits into parentheses, as in step(\d+)")
         return
-    for name in mapping_at(config, DYNAMICS, "training"):
-        for path, revision in texts_at(config, DYNAMICS, "training", name, "revisions"):
+    for name in mapping_at(config, study, "training"):
+        for path, revision in texts_at(config, study, "training", name, "revisions"):
             found = compiled.fullmatch(revision)
             if found is None or not (found[1] or "").isdecimal():
                 fix = "name a revision that holds its step, or set step_pattern"
-                yield say(path, revision, f"{DYNAMICS}.step_pattern '{pattern}' finds no training step in it; {fix}")
+                yield say(path, revision, f"{study}.step_pattern '{pattern}' finds no training step in it; {fix}")
 
 
 def _batches(config: dict[str, Any]) -> Iterator[str]:

@@ -41,7 +41,7 @@ class Study:
     @property
     def runs(self) -> list[Run]:
         """Every run that either study needs, each once."""
-        return list(dict.fromkeys([*self.scaling.runs, *self.dynamics.runs]))
+        return list(dict.fromkeys([*self.scaling.table_runs, *self.dynamics.runs]))
 
     @cached_property
     def compared_runs(self) -> list[Run]:
@@ -50,12 +50,11 @@ class Study:
         Those are listed only, so that a copy is found as one although nothing else asks for what it was copied from.
         """
         known = read_known_defects()
-        training = [(model, revision) for model, revisions in self.dynamics.training.items() for revision in revisions]
         partners = [
-            Run(model, defect.shares_with)
-            for model, revision in training
-            for defect in of_source(known, self.models.setting(model, "source"))
-            if defect.revision == revision and defect.is_copy
+            Run(run.model, defect.shares_with)
+            for run in [*self.scaling.training_runs, *self.dynamics.training_runs]
+            for defect in of_source(known, self.models.setting(run.model, "source"))
+            if defect.revision == run.revision and defect.is_copy
         ]
         return list(dict.fromkeys([*self.runs, *partners]))
 
@@ -72,10 +71,15 @@ class Study:
                 "suite": self.models.suite(run.model),
                 "source": self.models.setting(run.model, "source"),
                 "revision": run.revision,
-                "step": self.dynamics.step(run.revision),
+                "step": self.step(run.revision),
             }
             for run in runs
         ]
+
+    def step(self, revision: str) -> int | None:
+        """Return the training step that a revision's name states to either study, None for none."""
+        steps = (study.step(revision) for study in (self.dynamics, self.scaling))
+        return next((step for step in steps if step is not None), None)
 
     def listings(self, runs: list[Run]) -> list[str]:
         """Return the listings of runs, in their order."""
@@ -86,8 +90,16 @@ class Study:
         return [self.path(f"models/{run.model}/{run.revision}/config.json") for run in runs]
 
     def embedding_tables(self) -> list[str]:
-        """Return the embedding tables of the runs that are scored."""
-        return [self.path(f"models/{run.model}/{run.revision}/embedding_table.parquet") for run in self.scaling.runs]
+        """Return the embedding tables of all runs whose tables are extracted."""
+        return [self.embedding_table(run) for run in self.scaling.table_runs]
+
+    def embedding_table(self, run: Run) -> str:
+        """Return the embedding table of a run."""
+        return self.path(f"models/{run.model}/{run.revision}/embedding_table.parquet")
+
+    def run_of(self, wildcards: Any) -> Run:
+        """Return the run that a job's wildcards name."""
+        return Run(wildcards.model, wildcards.revision)
 
     @property
     def embedded_models(self) -> list[str]:
@@ -104,9 +116,8 @@ class Study:
 
     def table_files(self) -> list[str]:
         """Return the result tables: of the studies that are run, and the ledger of all revisions."""
-        studies = {"retrieval_scores": self.scaling.section, "geometry": self.dynamics.section}
-        names = [*(name for name, section in studies.items() if section), "ledger"]
-        return [self.path(f"tables/{name}.parquet") for name in names]
+        dynamics = ["geometry"] if self.dynamics.section else []
+        return [self.path(f"tables/{name}.parquet") for name in [*self.scaling.tables(), *dynamics, "ledger"]]
 
     def closing_words(self) -> str:
         """Return what a finished run made and which file to open; nothing if only a part of it was asked for."""

@@ -14,9 +14,9 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from lm_geometry import published
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
 from lm_geometry.figures import style
-from lm_geometry.figures.score_captions import metric_name
 from lm_geometry.figures.score_points import METRICS
 from lm_geometry.figures.style import Drawing
+from lm_geometry.metric_names import metric_name
 from lm_geometry.published_comparison import comparison_words
 from lm_geometry.tables import figure_data
 from lm_geometry.tables.published_comparison import AGREES, DIFFERS, NOT_RUN, SCHEMA

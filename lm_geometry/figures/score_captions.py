@@ -9,9 +9,9 @@ import pyarrow as pa
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
 from lm_geometry.figures import score_points, style
 from lm_geometry.figures.score_points import INTERVAL_SEEDS, OVER_QUERIES, OVER_SEEDS
+from lm_geometry.metric_names import metric_name
 from lm_geometry.tables.retrieval_scores import OK
 
-_NAMES = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "recall": "recall", "precision": "precision"}
 _MEANINGS = {
     "as_is": "the trained table",
     "random": "a random table of the same shape",
@@ -21,12 +21,6 @@ _MEANINGS = {
     "centered": "the table less its mean row",
     "all_but_the_top": "the table less its mean row and its leading directions, one per hundred columns",
 }
-
-
-def metric_name(metric: str) -> str:
-    """Return a metric's name as papers write it: ``ndcg_at_10`` is nDCG@10."""
-    name, _, rank = metric.partition("_at_")
-    return f"{_NAMES.get(name, name.replace('_', ' '))}@{rank}" if rank else name
 
 
 def trained_below_random(scores: pa.Table | pd.DataFrame, *, metric: str) -> list[str]:

@@ -52,20 +52,22 @@ _PART_BYTES = 1.6e9
 # Counts times columns, a second.
 _POOL_RATE = 1.4e9
 _POOLED_WRITE_RATE = 50e6
-# A pooled table is read, decoded and joined: 3.5 times itself between 768 and 2,048 columns of 26,657 texts.
-_READ_COPIES = 3.5
-# Similarities of queries and documents are held for this many pairs at a time, with the keys they are ranked by.
-_PAIRS, _PAIR_BYTES = 2**23, 60
-# Columns of the documents that are widened to float64 at a time.
-_WIDENED = 512 * 8
+# Vectors are read into one matrix, a row group at a time.
+_READ_COPIES = 1.0
+# Similarities of queries and documents are held for this many pairs at a time, with what they are ranked by.
+_PAIRS, _PAIR_BYTES = 2**24, 16
+# Rows that are widened to float64 at a time.
+_WIDENED_BYTES = 8e6
 # A random table is drawn in blocks of 2^24 values: words, bytes, values.
 _DRAW_BYTES = 150e6
+# Queries of a block, and pairs of them with documents, at most. A table's products are made in passes of so many bytes.
+_BLOCK_QUERIES, _PASS_BYTES = 512, 268e6
 # What torch's import alone takes, where it draws the tables.
 _TORCH_IMPORT = 135e6
 # Values a second that are drawn, and that are then looked up.
 _DRAW_RATE, _LOOK_UP_RATE = 280e6, 280e6
 # Ranking goes by pairs of a query and a document, metrics by queries, products by operations in float64.
-_RANK_RATE, _METRICS_RATE, _PRODUCT_RATE = 20e6, 2500.0, 30e9
+_RANK_RATE, _METRICS_RATE, _PRODUCT_RATE = 200e6, 10_000.0, 40e9
 LIGHT_SECONDS = 1.0
 """Start of a job that imports no torch."""
 
@@ -149,7 +151,7 @@ def scoring_memory(
     """
     texts = n_documents + n_queries
     pairs = _PAIR_BYTES * min(_PAIRS, n_documents * n_queries)
-    held = pairs + _WIDENED * n_documents + _COUNT_BYTES / 5 * n_counts
+    held = pairs + _WIDENED_BYTES + _COUNT_BYTES / 5 * n_counts
     held += 4 * texts * (_READ_COPIES * pooled + drawn) + (_DRAW_BYTES if drawn else 0)
     libraries = LIGHT_BYTES + (_TORCH_IMPORT if drawn and generator == "torch" else 0)
     return round(libraries + max(held, _COUNT_BYTES * n_counts))
@@ -170,11 +172,122 @@ def scoring_seconds(
         Random tables that are drawn, and how many of their first columns are pooled.
     """
     pairs = n_documents * n_queries
-    ranked = len(widths) * (pairs / _RANK_RATE + n_queries / _METRICS_RATE)
+    ranked = len(widths) * _ranking_seconds(n_documents, n_queries)
     products = 2 * pairs * sum(widths) / _PRODUCT_RATE
     drawn = sum(rows * (columns / _DRAW_RATE + used / _LOOK_UP_RATE) for rows, columns, used in draws)
     pooled = n_counts * sum(used for _, _, used in draws) / _POOL_RATE
     return LIGHT_SECONDS + ranked + products + drawn + pooled
+
+
+def _ranking_seconds(n_documents: int, n_queries: int) -> float:
+    """Return the time of one ranking and its metrics."""
+    return n_documents * n_queries / _RANK_RATE + n_queries / _METRICS_RATE
+
+
+def random_columns_memory(
+    n_documents: int, n_queries: int, n_counts: int, *, n_tables: int, drawn: int, generator: str = "legacy_bf16"
+) -> int:
+    """Return the memory of scoring random columns beside several tables.
+
+    Parameters
+    ----------
+    n_documents, n_queries, n_counts : int
+        As in ``scoring_memory``.
+    n_tables, drawn : int
+        Tables that share the random columns, and most columns of a random table. 3.3 GB were measured for ten tables
+        and 14,336 columns, 26,657 texts with 143 different tokens each.
+    generator : str
+        What draws it.
+    """
+    block = min(_BLOCK_QUERIES * n_documents, _PAIRS, n_queries * n_documents)
+    held = 8 * block * (n_tables + 3) + min(_PASS_BYTES, 8 * n_queries * n_documents)
+    return round(held) + scoring_memory(n_documents, n_queries, n_counts, pooled=0, drawn=drawn, generator=generator)
+
+
+def random_columns_seconds(
+    n_documents: int,
+    n_queries: int,
+    n_counts: int,
+    *,
+    tables: Sequence[int],
+    n_scores: int,
+    draws: Sequence[tuple[int, int, int]],
+) -> float:
+    """Return the time of scoring random columns beside several tables.
+
+    Parameters
+    ----------
+    n_documents, n_queries, n_counts : int
+        As in ``scoring_memory``.
+    tables : sequence of int
+        Columns of each table.
+    n_scores : int
+        Scores in all: of every table, variant and seed.
+    draws : sequence of (rows, columns, n_columns)
+        As in ``scoring_seconds``; each is pooled and multiplied once for all tables.
+    """
+    columns = [*tables, *(used for _, _, used in draws)]
+    extra = (n_scores - len(columns)) * _ranking_seconds(n_documents, n_queries)
+    return max(0.0, extra) + scoring_seconds(n_documents, n_queries, n_counts, widths=columns, draws=draws)
+
+
+def table_products_bytes(n_documents: int, n_queries: int, n_tables: int) -> int:
+    """Return the disk that the tables' own products take while random columns are scored beside them."""
+    return 8 * n_documents * n_queries * n_tables
+
+
+# -- tables without a collection -------------------------------------------------------------------------------------
+
+# Below so many columns the covariance is made whole.
+_DENSE_COLUMNS = 4096
+# Tokens whose neighbours are compared between two tables.
+_NEIGHBOUR_SAMPLE = 2000
+
+
+def components_memory(rows: int, width: int) -> int:
+    """Return the memory of finding a table's mean and leading directions."""
+    small = 8 * 3 * width * width if width <= _DENSE_COLUMNS else 8 * 6 * width * (width // 100 + 10)
+    return round(LIGHT_BYTES + small + _BLOCK_COPIES * min(BLOCK_BYTES, 4 * rows * width) * 2)
+
+
+def components_seconds(rows: int, width: int) -> float:
+    """Return the time of finding a table's mean and leading directions."""
+    operations = 2 * rows * width * width if width <= _DENSE_COLUMNS else 40 * rows * width * (width // 100 + 10)
+    return LIGHT_SECONDS + operations / _PRODUCT_RATE + 4 * rows * width / (4 * _WRITE_RATE)
+
+
+def table_geometry_memory(rows: int, width: int, n_batches: int, batch_size: int) -> int:
+    """Return the memory of measuring a table in ``n_batches`` batches of ``batch_size`` rows, all of them held.
+
+    1.72 GB were measured for 8 batches of 4,096 x 5,120, 0.54 GB for 768 columns.
+    """
+    held = 4 * batch_size * width * _batches_made(rows, n_batches, batch_size)
+    return round(300e6 + held + 24 * batch_size * width + 24 * min(batch_size, width) ** 2)
+
+
+def table_geometry_seconds(rows: int, width: int, n_batches: int, batch_size: int) -> float:
+    """Return the time of measuring a table in ``n_batches`` batches of ``batch_size`` rows.
+
+    23 s were measured for a batch of 4,096 x 5,120, for which this gives 26.
+    """
+    batches = _batches_made(rows, n_batches, batch_size)
+    measures = spectrum_seconds(1, batches, batch_size, width) + dimension_seconds(1, batches, batch_size, width)
+    return measures + 4 * rows * width / _WRITE_RATE
+
+
+def _batches_made(rows: int, n_batches: int, batch_size: int) -> int:
+    return min(n_batches, max(1, rows // batch_size))
+
+
+def table_comparison_memory(rows: int, width: int) -> int:
+    """Return the memory of comparing two tables: the sampled rows of both. 0.55 GB for 5,120 columns."""
+    return round(LIGHT_BYTES + 28 * min(rows, _NEIGHBOUR_SAMPLE) * width + 214e6)
+
+
+def table_comparison_seconds(rows: int, width: int) -> float:
+    """Return the time of comparing two tables, each passed over twice. 40 s for 50,304 x 5,120."""
+    sample = min(rows, _NEIGHBOUR_SAMPLE)
+    return LIGHT_SECONDS + 4 * sample * rows * width / _GEOMETRY_FLOPS + 16 * rows * width / (2.5 * _WRITE_RATE)
 
 
 # -- the dynamics study ----------------------------------------------------------------------------------------------

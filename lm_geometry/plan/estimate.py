@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lm_geometry.embeddings.variants import STUDY_COLUMNS
+from lm_geometry.embeddings.variants import STUDY_COLUMNS, parse_variant
 from lm_geometry.plan import cost
 from lm_geometry.plan.embedding_jobs import score_widths, variant_draws
 from lm_geometry.plan.model_facts import ModelFacts
@@ -60,8 +60,9 @@ def _row(entry: Mapping[str, Any], facts: ModelFacts, study: Mapping[str, Any], 
         "other_seconds": cost.LIGHT_SECONDS,
         "jobs": jobs,
     }
-    if run in study["scored"]:
+    if run in study["scored"] or run in study["followed"]:
         _add_embedding(row, facts, study, remote=remote)
+        _add_scores(row, facts, study)
     if run in study["dumped"]:
         _add_dynamics(row, facts, study, remote=remote, on_gpu=on_gpu)
     row["cache_bytes"] = row["table_fetch_bytes"] + row["checkpoint_fetch_bytes"]
@@ -73,23 +74,31 @@ def _add_embedding(row: Row, facts: ModelFacts, study: Mapping[str, Any], *, rem
     documents, queries, counts = _collection(study)
     texts = documents + queries
     rows, width = facts.vocab_rows, facts.embedding_width
-    draws, seeds = variant_draws(study["variants"], width), len(study["random_seeds"])
     _largest(row, "extract_embedding_table", cost.extraction_memory(rows, width))
     _largest(row, "pool_collection", cost.pooling_memory(texts, counts, rows, width))
-    drawn = max(draws.values(), default=0)
-    generator = study["random_generator"]
-    memory = cost.scoring_memory(documents, queries, counts, pooled=width, drawn=drawn, generator=generator)
-    _largest(row, "score_variants", memory)
+    _largest(row, "score_variants", cost.scoring_memory(documents, queries, counts, pooled=width, drawn=0))
     row["table_fetch_bytes"] = cost.table_fetch_bytes(facts, study["verify"]) if remote else 0
     row["results_bytes"] += cost.table_disk_bytes(rows, width, facts.value_bytes) + cost.pooled_disk_bytes(texts, width)
     row["other_seconds"] += cost.extraction_seconds(rows, width) + cost.pooling_seconds(texts, counts, rows, width)
-    row["other_seconds"] += cost.scoring_seconds(
-        documents,
-        queries,
-        counts,
-        widths=score_widths(study["variants"], width, seeds),
-        draws=[(rows, columns, used) for columns, used in draws.items()] * seeds,
-    )
+
+
+def _add_scores(row: Row, facts: ModelFacts, study: Mapping[str, Any]) -> None:
+    """Add what scoring a table's own variants takes, and measuring it; one that is only followed has one variant."""
+    documents, queries, _ = _collection(study)
+    rows, width = facts.vocab_rows, facts.embedding_width
+    run = [row["model"], row["revision"]]
+    variants = study["plain_variants"] if run in study["scored"] else ["as_is"]
+    row["other_seconds"] += cost.scoring_seconds(documents, queries, 0, widths=score_widths(variants, width), draws=[])
+    if any(parse_variant(name).uses_components for name in variants):
+        _largest(row, "find_principal_components", cost.components_memory(rows, width))
+        row["other_seconds"] += cost.components_seconds(rows, width)
+    if run in study["scored"]:
+        batches = (study["table_batches"], study["table_batch_size"])
+        _largest(row, "measure_embedding_table", cost.table_geometry_memory(rows, width, *batches))
+        row["other_seconds"] += cost.table_geometry_seconds(rows, width, *batches)
+    if run in study["followed"]:
+        _largest(row, "compare_embedding_tables", cost.table_comparison_memory(rows, width))
+        row["other_seconds"] += cost.table_comparison_seconds(rows, width)
 
 
 def _add_dynamics(row: Row, facts: ModelFacts, study: Mapping[str, Any], *, remote: bool, on_gpu: bool) -> None:
@@ -118,6 +127,8 @@ def _total(rows: Sequence[Row], study: Mapping[str, Any]) -> Row:
     gpu = [row["gpu_memory_bytes"] for row in rows if row["gpu_memory_bytes"] is not None]
     largest = max(rows, key=lambda row: row["memory_bytes"], default={"memory_bytes": 0, "memory_rule": ""})
     total |= {"memory_bytes": largest["memory_bytes"], "memory_rule": largest["memory_rule"]}
+    for widths in _sharing_draws(rows, study) if study["random_variants"] else []:
+        _add_random_columns(total, widths, study)
     if study["random_widths"]:
         _add_baselines(total, study)
     tables = sum(row["results_bytes"] - row["dump_bytes"] for row in rows)
@@ -132,6 +143,40 @@ def _total(rows: Sequence[Row], study: Mapping[str, Any]) -> Row:
         "forward_seconds": sum(forward) if forward else None,
         "jobs": sum(study["jobs"].values()),
     }
+
+
+def _sharing_draws(rows: Sequence[Row], study: Mapping[str, Any]) -> list[list[int]]:
+    """Return the columns of the scored tables, those of one tokenizer together."""
+    groups: dict[str, list[int]] = {}
+    for row, tokenizer in zip(rows, study["tokenizers"], strict=True):
+        if [row["model"], row["revision"]] in study["scored"]:
+            groups.setdefault(tokenizer, []).append(row["width"])
+    return list(groups.values())
+
+
+def _add_random_columns(total: Row, widths: Sequence[int], study: Mapping[str, Any]) -> None:
+    """Add the random columns beside the tables of one tokenizer."""
+    documents, queries, counts = _collection(study)
+    seeds = len(study["random_seeds"])
+    draws = variant_draws(study["random_variants"], widths)
+    n_scores = sum(len(score_widths(study["random_variants"], width, seeds)) for width in widths)
+    memory = cost.random_columns_memory(
+        documents,
+        queries,
+        counts,
+        n_tables=len(widths),
+        drawn=max(draws.values(), default=0),
+        generator=study["random_generator"],
+    )
+    _largest(total, "score_random_columns", memory)
+    total["other_seconds"] += cost.random_columns_seconds(
+        documents,
+        queries,
+        counts,
+        tables=widths,
+        n_scores=n_scores,
+        draws=[(cost.ROWS_ASSUMED, columns, used) for columns, used in draws.items()] * seeds,
+    )
 
 
 def _add_baselines(total: Row, study: Mapping[str, Any]) -> None:

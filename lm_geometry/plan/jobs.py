@@ -22,8 +22,15 @@ def count_jobs(study: Study) -> dict[str, int]:
 def jobs_of_run(run: Run, study: Study) -> dict[str, int]:
     """Return the jobs that belong to one revision of a model alone, by rule."""
     rules = ["resolve_model"]
-    if run in study.scaling.runs:
-        rules += ["extract_embedding_table", "pool_collection", "score_variants"]
+    if run in study.scaling.table_runs:
+        rules += [
+            "extract_embedding_table",
+            "pool_collection",
+            *(["score_variants"] if study.scaling.variants_of(run) else []),
+        ]
+        rules += ["find_principal_components"] if study.scaling.uses_components(run) else []
+    rules += ["measure_embedding_table"] if run in study.scaling.runs else []
+    rules += ["compare_embedding_tables"] if run in study.scaling.training_runs else []
     if run in study.dynamics.runs:
         rules += ["fetch_checkpoint", "dump_hidden_states", "measure_anisotropy", "measure_intrinsic_dimension"]
     return dict.fromkeys(rules, 1)
@@ -32,21 +39,33 @@ def jobs_of_run(run: Run, study: Study) -> dict[str, int]:
 def _shared_jobs(study: Study) -> Counter[str]:
     """Return the jobs that several models share: texts, tokenizers, tables, figures."""
     scaling, dynamics = study.scaling, study.dynamics
-    tokenizers = len(scaling.tokenizers)
+    tokenizers = len(set(scaling.tokenizers) | set(scaling.baseline_tokenizers))
     jobs = Counter(
         all=1,
         resolve_model=len(study.compared_runs) - len(study.runs),
         find_duplicate_checkpoints=1,
         collect_ledger=1,
         write_summary=1,
-        fetch_tokenizer=len({study.models.tokenizer(run.model) for run in study.runs}),
+        fetch_tokenizer=len(
+            {study.models.tokenizer(run.model) for run in study.runs} | set(scaling.baseline_tokenizers)
+        ),
     )
     if scaling.section:
         jobs.update(
             fetch_collection=int(tokenizers > 0),
             tokenize_collection=tokenizers,
-            score_random_tokenizer=tokenizers if scaling.random_tokenizer else 0,
+            score_random_tokenizer=len(scaling.baseline_tokenizers),
+            score_random_columns=len(scaling.random_columns_files("scores")),
             collect_retrieval_scores=1,
+            write_mteb_results=int(bool(scaling.runs)),
+            compare_scores=1,
+            judge_scaling_claims=1,
+            compare_published=1,
+            collect_embedding_geometry=1,
+            plot_embedding_geometry=1,
+            collect_embedding_training=int(bool(scaling.training)),
+            plot_embedding_training=len(scaling.training),
+            plot_published_comparison=int(scaling.is_published),
             plot_suite_scaling=len(scaling.suites),
             plot_all_suites=1,
             plot_random_baselines=int(scaling.random_tokenizer is not None),
@@ -69,7 +88,7 @@ def _embedded_jobs(study: Study) -> Counter[str]:
     """Return the jobs that make the embedded texts, tokenizers and models."""
     models = study.embedded_models
     trained_on = {RECIPES[name].tokenizer for name in models}
-    labels = {study.models.tokenizer_label(run.model) for run in study.runs}
+    labels = {study.models.tokenizer_label(run.model) for run in study.runs} | set(study.models.other_tokenizers)
     tokenizers = trained_on | {
         label.removeprefix(f"{EMBEDDED}:") for label in labels if label.startswith(f"{EMBEDDED}:")
     }
@@ -98,8 +117,15 @@ def plan_settings(study: Study) -> dict[str, Any]:
             Jobs of each run alone, in the order of ``study.planned_runs``.
         ``trained_here`` : list of str
             Models that the pipeline trains itself; they have no row.
-        ``scored``, ``dumped`` : list of [model, revision]
-            Runs whose tables are scored, and whose hidden states are measured.
+        ``tokenizers`` : list of str
+            The tokenizer of each of ``study.planned_runs``.
+        ``scored``, ``followed``, ``dumped`` : list of [model, revision]
+            Runs whose tables are scored in every variant, are followed over training, and whose hidden states are
+            measured.
+        ``plain_variants``, ``random_variants`` : list of str
+            Variants without and with random columns.
+        ``table_batches``, ``table_batch_size``
+            How tables are measured; None without the embedding study.
         ``collection`` : str
             Name of the collection.
         ``texts`` : list of int, or None
@@ -123,11 +149,16 @@ def plan_settings(study: Study) -> dict[str, Any]:
         "jobs": count_jobs(study),
         "run_jobs": [sum(jobs_of_run(run, study).values()) for run in study.planned_runs],
         "trained_here": study.embedded_models,
+        "tokenizers": [study.models.tokenizer(run.model) for run in study.planned_runs],
         "scored": [[run.model, run.revision] for run in scaling.runs],
+        "followed": [[run.model, run.revision] for run in scaling.training_runs],
         "dumped": [[run.model, run.revision] for run in dynamics.runs],
         "collection": scaling.collection,
         "texts": list(known) if known else None,
-        "variants": scaling.setting("variants") or [],
+        "plain_variants": scaling.plain_variants,
+        "random_variants": scaling.random_variants,
+        "table_batches": scaling.geometry_setting("n_batches"),
+        "table_batch_size": scaling.geometry_setting("batch_size"),
         "random_seeds": scaling.setting("random_seeds") or [],
         "random_generator": scaling.setting("random_generator"),
         "random_widths": scaling.random_setting("widths") or [],

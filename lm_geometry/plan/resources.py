@@ -103,24 +103,55 @@ def pooling_disk_mb(texts: Sequence[str], table: str) -> int:
     return _disk(cost.pooled_disk_bytes(sum(map(_rows, texts)), _width(table)))
 
 
-def scoring_mb(
-    texts: Sequence[str], counts: str, pooled: str, variants: Sequence[str], generator: str, *, attempt: int = 1
-) -> int:
-    """Return the memory of scoring the variants of a pooled table; ``texts`` are documents, then queries."""
-    width = _width(pooled)
-    drawn = max(variant_draws(variants, width).values(), default=0)
+def scoring_mb(texts: Sequence[str], counts: str, pooled: str, *, attempt: int = 1) -> int:
+    """Return the memory of scoring a pooled table; ``texts`` are documents, then queries."""
     sizes = [*map(_rows, texts), _rows(counts)]
-    return _memory(cost.scoring_memory(*sizes, pooled=width, drawn=drawn, generator=generator), attempt)
+    return _memory(cost.scoring_memory(*sizes, pooled=_width(pooled), drawn=0), attempt)
 
 
-def scoring_minutes(
-    texts: Sequence[str], counts: str, pooled: str, variants: Sequence[str], n_seeds: int, *, attempt: int = 1
+def scoring_minutes(texts: Sequence[str], pooled: str, variants: Sequence[str], *, attempt: int = 1) -> int:
+    """Return the time of scoring ``variants`` of a pooled table; ``texts`` are documents, then queries."""
+    widths = score_widths(variants, _width(pooled))
+    return _minutes(cost.scoring_seconds(*map(_rows, texts), 0, widths=widths, draws=[]), attempt)
+
+
+def random_columns_mb(
+    texts: Sequence[str],
+    counts: str,
+    pooled: Sequence[str],
+    variants: Sequence[str],
+    generator: str,
+    *,
+    attempt: int = 1,
 ) -> int:
-    """Return the time of scoring; arguments as in ``scoring_mb``, and how many seeds a random variant has."""
-    width = _width(pooled)
-    draws = [(_MOST_ROWS, columns, used) for columns, used in variant_draws(variants, width).items()] * n_seeds
+    """Return the memory of scoring random columns beside several pooled tables; ``texts`` as in ``scoring_mb``."""
+    widths = [_width(path) for path in pooled]
+    drawn = max(variant_draws(variants, widths).values(), default=0)
     sizes = [*map(_rows, texts), _rows(counts)]
-    return _minutes(cost.scoring_seconds(*sizes, widths=score_widths(variants, width, n_seeds), draws=draws), attempt)
+    needed = cost.random_columns_memory(*sizes, n_tables=len(widths), drawn=drawn, generator=generator)
+    return _memory(needed, attempt)
+
+
+def random_columns_disk_mb(texts: Sequence[str], pooled: Sequence[str]) -> int:
+    """Return the disk that scoring random columns takes while it runs; arguments as in ``random_columns_mb``."""
+    return _disk(cost.table_products_bytes(*map(_rows, texts), len(pooled)))
+
+
+def random_columns_minutes(
+    texts: Sequence[str],
+    counts: str,
+    pooled: Sequence[str],
+    variants: Sequence[str],
+    n_seeds: int,
+    *,
+    attempt: int = 1,
+) -> int:
+    """Return the time of scoring random columns; arguments as in ``random_columns_mb``, and the number of seeds."""
+    sizes = [*map(_rows, texts), _rows(counts)]
+    widths = [_width(path) for path in pooled]
+    draws = [(_MOST_ROWS, *draw) for draw in variant_draws(variants, widths).items()] * n_seeds
+    scored = [size for width in widths for size in score_widths(variants, width, n_seeds)]
+    return _minutes(cost.random_columns_seconds(*sizes, tables=widths, n_scores=len(scored), draws=draws), attempt)
 
 
 def random_scoring_mb(
@@ -138,6 +169,39 @@ def random_scoring_minutes(
     sizes = [*map(_rows, texts), _rows(counts)]
     draws = [(_MOST_ROWS, max(STUDY_COLUMNS, *widths), max(widths))] * n_seeds
     return _minutes(cost.scoring_seconds(*sizes, widths=list(widths) * n_seeds, draws=draws), attempt)
+
+
+# -- tables without a collection ---------------------------------------------------------------------------------------
+
+
+def components_mb(table: str, *, attempt: int = 1) -> int:
+    """Return the memory of finding a table's leading directions."""
+    return _memory(cost.components_memory(_rows(table), _width(table)), attempt)
+
+
+def components_minutes(table: str, *, attempt: int = 1) -> int:
+    """Return the time of finding a table's leading directions."""
+    return _minutes(cost.components_seconds(_rows(table), _width(table)), attempt)
+
+
+def table_geometry_mb(table: str, n_batches: int, batch_size: int, *, attempt: int = 1) -> int:
+    """Return the memory of measuring a table in batches of rows."""
+    return _memory(cost.table_geometry_memory(_rows(table), _width(table), n_batches, batch_size), attempt)
+
+
+def table_geometry_minutes(table: str, n_batches: int, batch_size: int, *, attempt: int = 1) -> int:
+    """Return the time of measuring a table in batches of rows."""
+    return _minutes(cost.table_geometry_seconds(_rows(table), _width(table), n_batches, batch_size), attempt)
+
+
+def table_comparison_mb(table: str, *, attempt: int = 1) -> int:
+    """Return the memory of comparing a table with that of another revision."""
+    return _memory(cost.table_comparison_memory(_rows(table), _width(table)), attempt)
+
+
+def table_comparison_minutes(table: str, *, attempt: int = 1) -> int:
+    """Return the time of comparing a table with that of another revision."""
+    return _minutes(cost.table_comparison_seconds(_rows(table), _width(table)), attempt)
 
 
 # -- checkpoints and hidden states -----------------------------------------------------------------------------------

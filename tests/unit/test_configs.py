@@ -95,7 +95,8 @@ def test_opt_175b_is_a_local_file_that_may_be_absent():
 def test_the_embedding_study_has_the_published_variants_and_seeds():
     section = BLOG["embedding_scaling"]
     scores = reference("published_embedding_scaling")
-    assert set(section["variants"]) == {row["variant"] for row in scores}
+    ours = {"pad_14336_matched", "centered", "all_but_the_top"}
+    assert set(section["variants"]) - ours == {row["variant"] for row in scores}
     assert set(map(str, section["random_seeds"])) == {row["seed"] for row in scores}
     assert (section["collection"], section["ignore_identical_ids"]) == ("SCIDOCS", True)
     assert (section["table_precision"], section["random_generator"]) == ("bfloat16", "legacy_bf16")

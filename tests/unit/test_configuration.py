@@ -41,6 +41,9 @@ embedding_scaling:
   max_length: 2048
   ignore_identical_ids: false
   random_tokenizer: {widths: [128, 256], seeds: [42, 43], vocab_rows: {EleutherAI/gpt-neox-20b: 50304}}
+  table_geometry: {batch_size: 4096, n_batches: 8, seed: 0}
+  training: {pythia-14m: {revisions: [step0, step1000]}}
+  step_pattern: step(\\d+)
 representation_dynamics:
   corpus: {path: ./corpus.txt}
   chunk_characters: 512
@@ -113,7 +116,9 @@ BAD = [
     # unknown and absent keys
     ("result_dir", "x", "result_dir: 'x': unknown key; did you mean 'results_dir'?"),
     ("models/mine/revison", "main", "models.mine.revison: 'main': unknown key; did you mean 'revision'?"),
-    ("batch_size", 64, "batch_size: 64: unknown key; it belongs to representation_dynamics"),
+    ("n_chunks", 64, "n_chunks: 64: unknown key; it belongs to representation_dynamics"),
+    ("batch_size", 64, "batch_size: 64: unknown key; it belongs to embedding_scaling.table_geometry or "
+     "representation_dynamics"),
     ("models/mine/zzz", 1, "models.mine.zzz: 1: unknown key; use source, suite, tokenizer, revision, "
      "embedding_tensor, weight_files, reference, optional or trust_remote_code"),
     (f"{DYNAMICS}/training/steps/steps", [1], f"{DYNAMICS}.training.steps.steps: [1]: unknown key; use revisions"),
@@ -171,10 +176,14 @@ BAD = [
     (
         f"{SCALING}/variants/2",
         "cropp_128",
-        f"{SCALING}.variants[2]: 'cropp_128': unknown variant; use as_is, random, crop_<k> or pad_<n>",
+        f"{SCALING}.variants[2]: 'cropp_128': unknown variant; use as_is, random, crop_<k>, pad_<n>, "
+        "pad_<n>_matched, centered or all_but_the_top",
     ),
     (f"{SCALING}/variants/2", "crop_0", f"{SCALING}.variants[2]: 'crop_0': crop_<k> needs at least 1 column"),
     (f"{SCALING}/variants/3", "pad_064", f"{SCALING}.variants[3]: 'pad_064': write pad_64"),
+    (f"{SCALING}/variants/3", "pad_064_matched", f"{SCALING}.variants[3]: 'pad_064_matched': write pad_64_matched"),
+    (f"{SCALING}/variants/3", "pad_0_matched", f"{SCALING}.variants[3]: 'pad_0_matched': pad_<n>_matched needs at "
+     "least 1 column"),
     (f"{SCALING}/variants/4", "as_is", f"{SCALING}.variants[4]: 'as_is': given twice, first as [0]; remove one"),
     # names
     ("models/a b", {"source": "x/y", "suite": "Pythia"}, f"models.a b: 'a b': {USE}"),
@@ -201,6 +210,21 @@ BAD = [
      "mean 'EleutherAI/gpt-neox-20b'?"),
     (f"{SCALING}/collection", "Embedded", f"{SCALING}.collection: 'Embedded': no MTEB task; write embedded, in lower "
      "case"),
+    (f"{SCALING}/random_tokenizer/tokenizers", ["./beir"], f"{SCALING}.random_tokenizer.tokenizers[0]: './beir': holds "
+     "no tokenizer files, such as tokenizer.json"),
+    (f"{SCALING}/random_tokenizer/tokenizers", ["embedded:gpt"], f"{SCALING}.random_tokenizer.tokenizers[0]: "
+     "'embedded:gpt': no such embedded tokenizer; use embedded:bert or embedded:gpt_neox"),
+    # tables over training
+    (f"{SCALING}/training/qqq", {"revisions": ["step1"]}, f"{SCALING}.training.qqq: 'qqq': is not among the models; "
+     "use mine, neox-64, pythia-14m or steps"),
+    (f"{SCALING}/training/steps", {"revisions": ["step1"]}, f"{SCALING}.training.steps: 'steps': its suite is not "
+     f"scored; add it to {SCALING}.suites"),
+    (f"{SCALING}/variants", ["random"], f"{SCALING}.training.pythia-14m: 'pythia-14m': its checkpoints are scored as "
+     f"they are; add as_is to {SCALING}.variants"),
+    (f"{SCALING}/training/pythia-14m/revisions/1", "late", f"{SCALING}.training.pythia-14m.revisions[1]: 'late': "
+     rf"{SCALING}.step_pattern 'step(\d+)' finds no training step in it; name a revision that holds its step, or set "
+     "step_pattern"),
+    (f"{SCALING}/table_geometry/batch_size", 8, f"{SCALING}.table_geometry.batch_size: 8: too small; give at least 16"),
     # training steps
     (f"{DYNAMICS}/step_pattern", "step(", f"{DYNAMICS}.step_pattern: 'step(': is no regular expression (missing ), "
      "unterminated subpattern at position 4)"),
@@ -468,11 +492,11 @@ def test_an_alias_inside_its_own_anchor_ends(tmp_path):
 
 
 def test_loading_reports_repeated_keys_beside_all_other_errors(base):
-    path = written(base, GOOD.replace("seed: 0", "seed: 0\n  seed: -1"))
+    path = written(base, GOOD.replace("\n  seed: 0", "\n  seed: 0\n  seed: -1"))
     with pytest.raises(ConfigError) as caught:
         load_config(path, base=base)
     assert caught.value.lines == [
-        "representation_dynamics.seed: given twice, in lines 25 and 26 of my.yaml: remove one",
+        "representation_dynamics.seed: given twice, in lines 28 and 29 of my.yaml: remove one",
         "representation_dynamics.seed: -1: too small; give at least 0",
     ]
     assert load_config(written(base, GOOD), base=base) == with_defaults(good())

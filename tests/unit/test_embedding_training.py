@@ -267,6 +267,7 @@ class Study:
         self.folder = folder
         self.queries = [f"q{number}" for number in range(N_QUERIES)]
         self.copies = []
+        self.scope = "all weights"
 
     def score(self, revision, values, *, queries=None, model="m", status="ok"):
         """Write the scores of a revision, with those of another variant that do not count."""
@@ -307,7 +308,7 @@ class Study:
     def collect(self, *entries, policy="drop", **changes):
         copies = [
             {"model": model, "source": "a/b", "revision": revision, "is_genuine": False, "is_copy": True,
-             "copy_of": origin, "status": "ok"}
+             "copy_of": origin, "scope": self.scope, "status": "ok"}
             for model, revision, origin in self.copies
         ]  # fmt: skip
         schema = duplicate_checkpoints.SCHEMA
@@ -405,6 +406,13 @@ def test_rows_follow_the_models_and_the_csv_is_their_twin(study, tmp_path):
     assert facts["settings"] == {"table_precision": "bfloat16", "seed": 0, "on_duplicate_checkpoint": "drop"}
     # Its origin is what was compared, not all that was listed.
     assert facts["origin"] == {"commit": ["of main", "of step1", "of step512"]}
+
+
+def test_a_checkpoint_that_shares_other_files_only_has_a_table_of_its_own(study):
+    study.copies, study.scope = [("m", "step512", "main")], "other files"
+    assert {row["duplicate_of"] for row in study.collect(entry("step512"))} == {None}
+    study.scope = "file with the embedding"
+    assert study.collect(entry("step512")) == []
 
 
 def test_copies(study, caplog):

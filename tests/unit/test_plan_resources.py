@@ -75,8 +75,16 @@ def test_an_input_that_is_yet_to_be_made_raises_the_error_that_snakemake_waits_f
         lambda: plan.pooling_mb([corpus, absent], counts, table),
         lambda: plan.pooling_minutes([corpus, corpus], absent, table),
         lambda: plan.pooling_disk_mb([corpus, corpus], absent),
-        lambda: plan.scoring_mb([corpus, corpus], counts, absent, ["as_is"], "torch"),
-        lambda: plan.scoring_minutes([absent, corpus], counts, table, ["as_is"], 1),
+        lambda: plan.scoring_mb([corpus, corpus], counts, absent),
+        lambda: plan.scoring_minutes([absent, corpus], table, ["as_is"]),
+        lambda: plan.random_columns_mb([corpus, corpus], counts, [table, absent], ["random"], "torch"),
+        lambda: plan.random_columns_minutes([corpus, corpus], absent, [table], ["random"], 1),
+        lambda: plan.components_mb(absent),
+        lambda: plan.components_minutes(absent),
+        lambda: plan.table_geometry_mb(absent, 2, 16),
+        lambda: plan.table_geometry_minutes(absent, 2, 16),
+        lambda: plan.table_comparison_mb(absent),
+        lambda: plan.table_comparison_minutes(absent),
         lambda: plan.random_scoring_mb([corpus, corpus], absent, [128], "torch"),
         lambda: plan.random_scoring_minutes([corpus, absent], counts, [128], 1),
     ):
@@ -178,19 +186,24 @@ def test_forward_passes_take_two_operations_for_each_token_and_multiplied_parame
     assert slower - slow == pytest.approx(tokens * 2 * blocks / (2 * flops), rel=0.01)
 
 
-def test_scoring_holds_the_widest_random_table(tmp_path):
+def test_random_columns_hold_the_widest_random_table_once_for_all_models(tmp_path):
     texts = [_texts(tmp_path, "corpus", 5000), _texts(tmp_path, "queries", 100)]
-    counts, pooled = _counts(tmp_path, 10), _table(tmp_path, 8, 64)
-    narrow, wide = (
-        plan.scoring_mb(texts, counts, pooled, [variant], "legacy_bf16") for variant in ("pad_128", "pad_14336")
-    )
+    counts, pooled = _counts(tmp_path, 10), [_table(tmp_path, 8, 64)]
+
+    def needed(tables, variant, generator="legacy_bf16"):
+        return plan.random_columns_mb(texts, counts, tables, [variant], generator)
+
+    narrow, wide = needed(pooled, "pad_128"), needed(pooled, "pad_14336")
     assert wide - narrow >= 4 * 5100 * (14336 - 128) / 1e6
-    assert plan.scoring_mb(texts, counts, pooled, ["pad_128"], "torch") > narrow
-    assert plan.random_scoring_mb(texts, counts, [128, 14336], "legacy_bf16") == pytest.approx(wide, rel=0.01)
+    assert needed(pooled, "pad_128", "torch") > narrow
+    two = needed(pooled * 2, "pad_14336")
+    assert 8 * 100 * 5000 / 1e6 <= two - wide < 4 * 5100 * 14336 / 1e6
+    assert plan.random_scoring_mb(texts, counts, [128, 14336], "legacy_bf16") <= wide
 
 
 def test_variants_that_a_table_cannot_have_cost_nothing():
-    assert variant_draws(["as_is", "crop_128", "pad_32", "random"], 64) == {14336: 64}
+    assert variant_draws(["as_is", "crop_128", "pad_32", "random"], [64]) == {14336: 64}
+    assert variant_draws(["as_is", "pad_32", "random"], [64, 16]) == {14336: 64, 32: 32}
     assert score_widths(["as_is", "crop_128", "crop_16", "pad_96", "random"], 64, n_seeds=2) == [64, 16, 96, 96, 64, 64]
 
 

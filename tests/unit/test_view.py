@@ -158,3 +158,65 @@ def test_models_that_are_trained_here_have_no_row_in_a_plan():
     models = {"neox-16": {"source": "embedded:neox-16", "suite": "S"}, "b": {"source": "x/y", "suite": "S"}}
     found = study(models, embedding_scaling={"suites": ["S"], "collection": "embedded"})
     assert found.planned_runs == [Run("b", "main")]
+
+
+SMALL = {name: {"source": f"embedded:{name}", "suite": "S"} for name in ("neox-16", "neox-32")}
+SCALING = {"suites": ["S"], "collection": "embedded", "variants": ["as_is", "random", "pad_64_matched", "centered"]}
+
+
+def test_variants_with_random_columns_are_scored_for_all_models_of_a_tokenizer_at_once():
+    found = study(SMALL, embedding_scaling=SCALING).scaling
+    assert found.plain_variants == ["as_is", "centered"]
+    assert found.random_variants == ["random", "pad_64_matched"]
+    assert found.random_columns_files("scores") == [
+        "results/retrieval/embedded/random_columns/embedded/gpt_neox/scores.parquet"
+    ]
+    assert found.runs_of_tokenizer("embedded/gpt_neox") == [Run("neox-16", "main"), Run("neox-32", "main")]
+    assert found.uses_components(Run("neox-16", "main"))
+    without = study(SMALL, embedding_scaling={**SCALING, "variants": ["random"]}).scaling
+    assert (without.plain_variants, len(without.model_files("scores"))) == ([], 1)
+
+
+def test_a_table_over_training_is_scored_as_it_is_and_drawn_with_no_suite():
+    training = {"neox-16": {"revisions": ["step0", "step64"]}}
+    models = {"neox-16": {"source": "EleutherAI/pythia-14m", "suite": "S"}}
+    found = study(models, embedding_scaling={**SCALING, "training": training})
+    final, *followed = Run("neox-16", "main"), Run("neox-16", "step0"), Run("neox-16", "step64")
+    assert found.scaling.runs == [final]
+    assert found.runs == [final, *followed]
+    assert found.scaling.training_runs == followed
+    assert [found.scaling.variants_of(run) for run in followed] == [["as_is"]] * 2
+    assert not found.scaling.uses_components(followed[0])
+    assert [entry["step"] for entry in found.run_facts(found.runs)] == [None, 0, 64]
+    assert len(found.scaling.model_files("scores")) == 2
+    assert "results/tables/embedding_training.parquet" in found.table_files()
+    assert "results/figures/embedding_training/neox-16.png" in found.figure_files("png")
+
+
+def test_a_published_copy_that_a_table_is_followed_over_is_listed_with_what_it_was_copied_from():
+    models = {"pythia": {"source": "EleutherAI/pythia-2.8b", "suite": "S"}}
+    training = {"pythia": {"revisions": ["step1000"]}}
+    found = study(models, embedding_scaling={**SCALING, "training": training})
+    assert set(found.compared_runs) >= {Run("pythia", "step1000"), Run("pythia", "main")}
+
+
+def test_published_values_are_drawn_of_their_own_collection_only():
+    for collection, drawn in (("SCIDOCS", True), ("embedded", False)):
+        found = study(SMALL, embedding_scaling={**SCALING, "collection": collection})
+        assert ("results/figures/published_comparison.png" in found.figure_files("png")) == drawn
+        assert "results/tables/published_comparison.parquet" in found.table_files()
+
+
+def test_random_baselines_of_tokenizers_that_no_model_has(tmp_path):
+    for name in ("one/tok", "two/tok"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "tokenizer.json").write_text("{}")
+    folders = [str(tmp_path / name) for name in ("one/tok", "two/tok")]
+    baselines = {"tokenizers": ["openai-community/gpt2", "embedded:gpt_neox", *folders]}
+    found = study(SMALL, embedding_scaling={**SCALING, "random_tokenizer": baselines})
+    assert found.scaling.tokenizers == ["embedded/gpt_neox"]
+    own, gpt2, *others = found.scaling.baseline_tokenizers
+    assert (own, gpt2, len(set(others))) == ("embedded/gpt_neox", "hub/openai-community/gpt2", 2)
+    assert [found.models.tokenizer_label_of(name) for name in others] == folders
+    assert found.models.tokenizer_files(others[0]) == [f"{folders[0]}/tokenizer.json"]
+    assert study(SMALL, embedding_scaling=SCALING).scaling.baseline_tokenizers == []

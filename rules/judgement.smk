@@ -1,0 +1,79 @@
+# The embedding study's verdicts: paired tests, claims, published values.
+
+
+rule compare_scores:
+    input:
+        query_scores=scaling.model_files("query_scores"),
+    output:
+        comparisons=results("tables/comparisons.parquet"),
+        comparisons_csv=results("tables/comparisons.csv"),
+        peaks=results("tables/suite_peaks.parquet"),
+        peaks_csv=results("tables/suite_peaks.csv"),
+    log:
+        results("logs/compare_scores.log"),
+    benchmark:
+        results("timings/compare_scores.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=10),
+        runtime=plan.minutes(20),
+    params:
+        code=code("compare_scores"),
+    message:
+        "Comparing variants and models over the same queries."
+    script:
+        "../scripts/compare_scores.py"
+
+
+rule judge_scaling_claims:
+    input:
+        query_scores=[*scaling.model_files("query_scores"), *scaling.baseline_files("query_scores")],
+        scores=results("tables/retrieval_scores.parquet"),
+        training=[results("tables/embedding_training.parquet")] if scaling.training else [],
+    output:
+        claims=results("tables/claims.parquet"),
+        csv=results("tables/claims.csv"),
+    log:
+        results("logs/judge_scaling_claims.log"),
+    benchmark:
+        results("timings/judge_scaling_claims.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        # 0.7 GB for 37 models with all variants and 1,000 queries, whose files are 20 MB.
+        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=25),
+        runtime=plan.minutes(20),
+    params:
+        models=scaling.references(),
+        collection=scaling.collection,
+        code=code("judge_scaling_claims", data=["reference/models.csv"]),
+    message:
+        "Testing what the embedding study claims."
+    script:
+        "../scripts/judge_scaling_claims.py"
+
+
+rule compare_published:
+    input:
+        scores=results("tables/retrieval_scores.parquet"),
+    output:
+        table=results("tables/published_comparison.parquet"),
+        csv=results("tables/published_comparison.csv"),
+    log:
+        results("logs/compare_published.log"),
+    benchmark:
+        results("timings/compare_published.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        models=scaling.references(),
+        random_generator=scaling.setting("random_generator"),
+        code=code("compare_published", data=PUBLISHED_SCORES),
+    message:
+        "Setting the published values beside those of this run."
+    script:
+        "../scripts/compare_published.py"
