@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from benchmarks.figure import Figure
 from lm_geometry import provenance
 from lm_geometry.plan import cost
-from lm_geometry.plan.embedding_jobs import variant_draws
 from lm_geometry.plan.model_facts import ModelFacts, read_facts
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -81,26 +80,27 @@ def _embedding(results: Path, model: str, revision: str, facts: ModelFacts) -> I
     job = f"{model}/{revision}"
     extraction = (cost.extraction_memory(rows, width), cost.extraction_seconds(rows, width))
     yield from _compare(results, "extract_embedding_table", job, job, extraction)
-    for scores in sorted(results.glob(f"retrieval/*/scores/{job}.parquet")):
+    measures = results / "embedding_geometry" / f"{job}.parquet"
+    if measures.is_file():
+        settings = provenance.read(measures)["settings"]
+        batches = (rows, width, settings["n_batches"], settings["batch_size"])
+        planned = (cost.table_geometry_memory(*batches), cost.table_geometry_seconds(*batches))
+        yield from _compare(results, "measure_embedding_table", job, job, planned)
+    for scores in sorted(results.glob(f"retrieval/*/variants/{job}/scores.parquet")):
         collection = scores.relative_to(results).parts[1]
         documents, queries, counts = _collection(results / "collections" / collection)
         pooling = (documents + queries, counts, rows, width)
         planned = (cost.pooling_memory(*pooling), cost.pooling_seconds(*pooling))
         yield from _compare(results, "pool_collection", job, f"{collection}/{job}", planned)
-        planned = _scoring(scores, (documents, queries, counts), rows, width)
+        planned = _scoring(scores, (documents, queries, counts), width)
         yield from _compare(results, "score_variants", job, f"{collection}/{job}", planned)
 
 
-def _scoring(scores: Path, sizes: tuple[int, int, int], rows: int, width: int) -> tuple[float, float]:
-    settings = provenance.read(scores)["settings"]
-    draws = variant_draws(settings["variants"], width)
-    drawn = max(draws.values(), default=0)
-    memory = cost.scoring_memory(*sizes, pooled=width, drawn=drawn, generator=settings["random_generator"])
-    table = pq.read_table(scores, columns=["variant", "width", "seed", "metric", "status"]).to_pylist()
-    first = table[0]["metric"]
-    widths = [row["width"] for row in table if row["metric"] == first and row["status"] == "ok"]
-    repeated = [(rows, columns, used) for columns, used in draws.items()] * len(settings["random_seeds"])
-    return memory, cost.scoring_seconds(*sizes, widths=widths, draws=repeated)
+def _scoring(scores: Path, sizes: tuple[int, int, int], width: int) -> tuple[float, float]:
+    table = pq.read_table(scores, columns=["width", "metric", "status"]).to_pylist()
+    widths = [row["width"] for row in table if row["metric"] == table[0]["metric"] and row["status"] == "ok"]
+    memory = cost.scoring_memory(*sizes, pooled=width, drawn=0)
+    return memory, cost.scoring_seconds(*sizes, widths=widths, draws=[])
 
 
 def _collection(folder: Path) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from peak_memory import peak_bytes
 from scipy import sparse
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -187,6 +188,21 @@ def test_sums_are_held_for_a_part_of_the_texts_at_a_time(table, monkeypatch, par
     assert [len(block) for block in found] == sizes
     assert len(passes) == n_passes
     np.testing.assert_array_equal(np.concatenate(found), mean_pool(counts, [table], rows=ROWS, columns=WIDTH))
+
+
+def test_memory_is_that_of_the_means_and_a_few_blocks():
+    code = """
+import numpy as np
+from scipy import sparse
+from lm_geometry.retrieval.random_pooling import pool_random_table
+
+counts = sparse.csr_array(np.eye(16, dtype=np.int32)[np.arange({texts}) % 16])
+pool_random_table(counts, 16, 8192, 42, generator="legacy_bf16")
+"""
+    few, many = (peak_bytes(code.format(texts=texts)) for texts in (16, 6000))
+    means = 4 * 6000 * 8192
+    # The sums become the means block by block; both held at once would be twice as much.
+    assert means < many - few < 1.5 * means
 
 
 def test_a_text_without_tokens_is_zero(table):

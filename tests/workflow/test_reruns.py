@@ -1,7 +1,6 @@
 """What runs again after which change: exactly what depends on it, and nothing else."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -9,12 +8,18 @@ pytestmark = pytest.mark.workflow
 
 SCORES_AND_BELOW = {
     "collect_retrieval_scores": 1,
+    "compare_scores": 1,
+    "judge_scaling_claims": 1,
+    "compare_published": 1,
+    "write_mteb_results": 1,
     "plot_suite_scaling": 1,
     "plot_all_suites": 1,
     "plot_random_baselines": 1,
     "write_summary": 1,
     "all": 1,
 }
+TABLES_OVER_TRAINING = {"collect_embedding_training": 1, "plot_embedding_training": 1}
+TRAINING_AND_BELOW = {**TABLES_OVER_TRAINING, "judge_scaling_claims": 1, "write_summary": 1, "all": 1}
 GEOMETRY_AND_BELOW = {
     "collect_geometry": 1,
     "plot_profiles": 1,
@@ -25,6 +30,7 @@ GEOMETRY_AND_BELOW = {
 }
 LEDGER = {"find_duplicate_checkpoints": 1, "collect_ledger": 1}
 N_DYNAMICS_RUNS = 3  # two checkpoints of the decoder, and the encoder
+N_TABLES = 2  # those of the same checkpoints
 
 
 def test_second_run_has_nothing_to_do(finished):
@@ -70,14 +76,36 @@ def test_dumps_that_are_not_kept_are_made_again_only_to_be_measured(checkout):
 
 def test_edited_scoring_module_scores_again_and_pools_nothing(checkout):
     checkout.append("lm_geometry/retrieval/scoring.py")
-    assert checkout.rules_to_run() == {"score_variants": 1, "score_random_tokenizer": 1, **SCORES_AND_BELOW}
+    assert checkout.rules_to_run() == {
+        "score_variants": N_TABLES,
+        "score_random_columns": 1,
+        "score_random_tokenizer": 1,
+        **TABLES_OVER_TRAINING,
+        **SCORES_AND_BELOW,
+    }
+
+
+def test_edited_claims_are_judged_again_and_nothing_is_scored(checkout):
+    checkout.append("lm_geometry/claims/verdict.py")
+    assert checkout.rules_to_run() == {
+        "judge_scaling_claims": 1,
+        "plot_embedding_training": 1,
+        "write_summary": 1,
+        "all": 1,
+    }
+
+
+def test_an_edited_published_value_is_compared_again_and_nothing_is_scored(checkout):
+    baselines = checkout.folder / "reference/published_random_baseline.csv"
+    baselines.write_text(baselines.read_text().replace("3.681", "3.682", 1))
+    assert checkout.rules_to_run() == {"compare_published": 1, "write_summary": 1, "all": 1}
 
 
 def test_edited_figure_style_draws_again_and_measures_nothing(checkout):
     checkout.append("lm_geometry/figures/style.py")
     rules = checkout.rules_to_run()
     assert {name.split("_")[0] for name in rules} <= {"plot", "write", "all"}
-    assert sum(count for name, count in rules.items() if name.startswith("plot_")) == 6
+    assert sum(count for name, count in rules.items() if name.startswith("plot_")) == 8
 
 
 def test_edited_plumbing_reruns_nothing(checkout):
@@ -98,12 +126,28 @@ def test_changed_chunk_seed_reruns_the_dynamics_study_only(checkout):
 
 def test_changed_random_seed_scores_again_only(checkout):
     checkout.edit("tiny.yaml", "random_seeds: [42]", "random_seeds: [43]")
-    assert checkout.rules_to_run() == {"score_variants": 1, **SCORES_AND_BELOW}
+    assert checkout.rules_to_run() == {"score_random_columns": 1, **SCORES_AND_BELOW}
 
 
 def test_added_variant_scores_again_only(checkout):
-    checkout.edit("tiny.yaml", "pad_32]", "pad_32, crop_4]")
-    assert checkout.rules_to_run() == {"score_variants": 1, **SCORES_AND_BELOW}
+    checkout.edit("tiny.yaml", "pad_32,", "pad_32, crop_4,")
+    assert checkout.rules_to_run() == {"score_variants": 1, **TABLES_OVER_TRAINING, **SCORES_AND_BELOW}
+
+
+def test_added_random_variant_scores_random_columns_only(checkout):
+    checkout.edit("tiny.yaml", "pad_32,", "pad_32, pad_32_matched,")
+    assert checkout.rules_to_run() == {"score_random_columns": 1, **SCORES_AND_BELOW}
+
+
+def test_changed_batches_of_tables_measure_tables_again_only(checkout):
+    checkout.edit("tiny.yaml", "{batch_size: 64, n_batches: 4}", "{batch_size: 32, n_batches: 4}")
+    assert checkout.rules_to_run() == {
+        "measure_embedding_table": 1,
+        "collect_embedding_geometry": 1,
+        "plot_embedding_geometry": 1,
+        "write_summary": 1,
+        "all": 1,
+    }
 
 
 def test_changed_file_of_a_folder_model_is_seen(checkout):
@@ -131,13 +175,18 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
 
 def test_one_more_checkpoint_is_one_more_listing(checkout):
     checkout.edit("tiny.yaml", "revisions: [step0, step8]", "revisions: [step0, step2, step8]")
-    rules = checkout.rules_to_run()
-    assert {name: rules[name] for name in rules if name not in GEOMETRY_AND_BELOW} == {
+    assert checkout.rules_to_run() == {
         "resolve_model": 1,
+        "extract_embedding_table": 1,
+        "pool_collection": 1,
+        "score_variants": 1,
+        "compare_embedding_tables": 1,
+        **TRAINING_AND_BELOW,
         "fetch_checkpoint": 1,
         "dump_hidden_states": 1,
         "measure_anisotropy": 1,
         "measure_intrinsic_dimension": 1,
+        **GEOMETRY_AND_BELOW,
         **LEDGER,
     }
 
@@ -148,8 +197,8 @@ def test_a_defect_that_is_published_later_is_compared_and_nothing_is_measured_ag
     assert checkout.rules_to_run() == {}
     defects.write_text(defects.read_text() + "a/b,step1,step2,all weights,,https://example.org,\n")
     rules = checkout.rules_to_run()
-    # Layer profiles are drawn from the table of geometry, which names the copies.
-    assert {name: rules[name] for name in rules if name not in GEOMETRY_AND_BELOW} == LEDGER
+    # What is drawn over layers and over training comes from tables that name the copies.
+    assert rules == {**GEOMETRY_AND_BELOW, **TRAINING_AND_BELOW, **LEDGER}
 
 
 def test_where_and_how_long_downloads_are_kept_reruns_nothing(checkout):
@@ -166,7 +215,7 @@ def test_how_bytes_come_from_the_hub_reruns_nothing(checkout, module):
 def test_edited_reader_of_tensors_reads_tables_again_and_runs_no_forward_pass(checkout):
     checkout.append("lm_geometry/checkpoints/tensors/torch_pickle.py")
     rules = checkout.rules_to_run()
-    assert rules["extract_embedding_table"] == 1
+    assert rules["extract_embedding_table"] == N_TABLES
     assert not {"resolve_model", "fetch_checkpoint", "dump_hidden_states"} & rules.keys()
 
 
@@ -183,10 +232,14 @@ def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
     options = ("--cores", "3", "-s", str(other.folder / "Snakefile"), "-d", str(work))
     other.run(*options, cwd=foreign, config=str(other.folder / "tiny.yaml"))
     assert {path.stem for path in (work / "results/logs").iterdir()} == {
-        path.stem for path in (other.folder / "scripts").glob("*.py") if "plan" not in path.stem
+        path.stem
+        for path in (other.folder / "scripts").glob("*.py")
+        if "plan" not in path.stem and path.stem != "plot_published_comparison"
     }
     assert not list(foreign.iterdir())
-    for name in ("retrieval_scores", "geometry", "ledger"):
-        for ending in ("parquet", "csv"):
-            relative = Path(f"results/tables/{name}.{ending}")
-            assert (work / relative).read_bytes() == (finished.folder / relative).read_bytes(), relative
+    tables = sorted(path.relative_to(work) for path in (work / "results/tables").iterdir())
+    assert len(tables) >= 19
+    results_for_mteb = [path.relative_to(work) for path in (work / "results/mteb").rglob("*.json")]
+    assert results_for_mteb
+    for relative in [*tables, *results_for_mteb]:
+        assert (work / relative).read_bytes() == (finished.folder / relative).read_bytes(), relative
