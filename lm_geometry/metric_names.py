@@ -1,4 +1,10 @@
-"""What papers call the metrics that MTEB names in code."""
+"""The names of the retrieval metrics: MTEB's, and what papers call them."""
+
+CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
+"""Ranks at which every metric is taken."""
+
+METRICS = tuple(f"{name}_at_{k}" for name in ("map", "ndcg", "recall", "precision", "hit_rate", "mrr") for k in CUTOFFS)
+"""Names of the metrics that are kept: MTEB's."""
 
 _NAMES = {"ndcg": "nDCG", "map": "MAP", "mrr": "MRR", "recall": "recall", "precision": "precision"}
 

@@ -12,7 +12,6 @@ from scipy import stats
 from lm_geometry import published as study
 from lm_geometry.embeddings.random_table import GENERATORS
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
-from lm_geometry.figures.style import listing
 from lm_geometry.metric_names import metric_name
 from lm_geometry.published import BUG, NOT_REPRODUCIBLE, Published, Stated
 from lm_geometry.tables.published_comparison import (
@@ -25,6 +24,7 @@ from lm_geometry.tables.published_comparison import (
 )
 from lm_geometry.tables.published_comparison import NOT_REPRODUCIBLE as CANNOT_BE_REPRODUCED
 from lm_geometry.tables.retrieval_scores import OK
+from lm_geometry.wording import listing
 
 TOLERANCES = {"ndcg_at_10": 0.012, "map_at_100": 0.003}
 """How far, in percent, a trained table's score may be from the published one."""

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from lm_geometry.checkpoints.duplicates import origins_of_copies
 from lm_geometry.figures import style
+from lm_geometry.wording import counted, listing
 
 NAMED_ONE_BY_ONE = 6
 """Up to so many copies are named in a caption."""
@@ -57,10 +58,10 @@ def copies_sentence(copies: pd.DataFrame, n_drawn: int) -> str:
     """
     if copies.empty:
         return ""
-    count = f"{len(copies)} of {style.counted([n_drawn + len(copies)], 'checkpoint')}"
+    count = f"{len(copies)} of {counted([n_drawn + len(copies)], 'checkpoint')}"
     why = "whose weights are, at least in part, those of other checkpoints"
     if len(copies) <= NAMED_ONE_BY_ONE:
-        which = style.listing(f"{row.revision} (as in {_shortened(row.copy_of)})" for row in copies.itertuples())
+        which = listing(f"{row.revision} (as in {_shortened(row.copy_of)})" for row in copies.itertuples())
         return f"Left out: {count}, {why}: {which}."
     first, last = (style.step_name(step) for step in (copies["step"].min(), copies["step"].max()))
     return f"Left out: {count}, between steps {first} and {last}, {why}; the table of duplicate checkpoints names them."
@@ -68,4 +69,4 @@ def copies_sentence(copies: pd.DataFrame, n_drawn: int) -> str:
 
 def _shortened(names: str) -> str:
     first, *others = names.split(", ")
-    return f"{first} and {len(others)} more" if len(others) > 1 else style.listing([first, *others])
+    return f"{first} and {len(others)} more" if len(others) > 1 else listing([first, *others])

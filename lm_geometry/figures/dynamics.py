@@ -22,6 +22,7 @@ from lm_geometry.figures.training_axis import draw_over_steps, empty_panel, fini
 from lm_geometry.natural_order import natural_key
 from lm_geometry.tables import figure_data, geometry
 from lm_geometry.tables.geometry import OK
+from lm_geometry.wording import counted, listing, span
 
 ANISOTROPY, NULL = "anisotropy", "anisotropy_frequency_null"
 TWONN_090, TWONN_020 = "twonn_090", "twonn_020"
@@ -338,7 +339,7 @@ def _gaps_at_copies(means: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
 
 def _mean_row(group: pd.DataFrame) -> dict:
     gaps = group[group["value"].isna()]
-    status = OK if gaps.empty else f"no value in layers {style.listing(gaps['layer'])}: {gaps['status'].iloc[0]}"
+    status = OK if gaps.empty else f"no value in layers {listing(gaps['layer'])}: {gaps['status'].iloc[0]}"
     return {
         **group.iloc[0].to_dict(),
         "layer": pd.NA,
@@ -513,7 +514,7 @@ def _to_table(*frames: pd.DataFrame) -> pa.Table:
 def _profiles_caption(rows: pd.DataFrame) -> str:
     models = rows.drop_duplicates("model")
     parts = [
-        f"Hidden states of {style.listing(models['model'] + ' at ' + models['revision'])}.",
+        f"Hidden states of {listing(models['model'] + ' at ' + models['revision'])}.",
         _about_batches(rows),
         "Above: anisotropy, the share of the variance on its first axis, of centred states. Below: the TwoNN "
         "dimension, fitted to the lowest 0.9 of the distance ratios (line) and to the lowest 0.2 (thin dashed, edge of "
@@ -534,7 +535,7 @@ def _profiles_caption(rows: pd.DataFrame) -> str:
 def _dimension_caption(rows: pd.DataFrame, means: pd.DataFrame, model: str, copies: pd.DataFrame) -> str:
     parts = [
         f"TwoNN dimension of the hidden states of {model} at "
-        f"{style.counted([rows['revision'].nunique()], 'checkpoint')}, fitted to the lowest 0.9 of the distance ratios "
+        f"{counted([rows['revision'].nunique()], 'checkpoint')}, fitted to the lowest 0.9 of the distance ratios "
         "(above) and to the lowest 0.2 (below), of all tokens and of one random occurrence per token type.",
         copies_sentence(copies, rows["revision"].nunique()),
         "Every line breaks there; strokes at the foot mark these steps." if len(copies) else "",
@@ -569,7 +570,7 @@ def _named_steps(steps: pd.Series) -> str:
     """Return the steps one by one, or how many there are from which to which."""
     found = sorted(set(map(int, steps)))
     if len(found) <= STEPS_NAMED:
-        return f"{'the steps' if len(found) > 1 else 'step'} {style.listing(found)}"
+        return f"{'the steps' if len(found) > 1 else 'step'} {listing(found)}"
     return f"{len(found)} steps from {style.step_name(found[0])} to {style.step_name(found[-1])}"
 
 
@@ -580,7 +581,7 @@ def _counts(rows: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _sizes(rows: pd.DataFrame, column: str = "n_vectors") -> str:
-    return style.span(_counts(rows, column))
+    return span(_counts(rows, column))
 
 
 def _distinct_sizes(rows: pd.DataFrame) -> str:
@@ -590,7 +591,7 @@ def _distinct_sizes(rows: pd.DataFrame) -> str:
 
 def _about_batches(rows: pd.DataFrame) -> str:
     matched = rows["statistic"].str.endswith(MATCHED)
-    batches = style.counted(_counts(rows, "n_batches"), "disjoint batch", "disjoint batches")
+    batches = counted(_counts(rows, "n_batches"), "disjoint batch", "disjoint batches")
     return (
         f"Values are means over {batches} of N = {_sizes(rows[~matched])} vectors (type-matched N = "
         f"{_sizes(rows[matched])})."
@@ -617,7 +618,7 @@ def _about_lookup(rows: pd.DataFrame) -> str:
 def _about_gaps(rows: pd.DataFrame) -> str:
     gaps = rows[rows["value"].isna() & (rows["mark"] != "mean")]
     said = [
-        f"{model}, {statistic}, {status} (layer {style.listing(sorted(set(group['layer'])))})"
+        f"{model}, {statistic}, {status} (layer {listing(sorted(set(group['layer'])))})"
         for (model, statistic, status), group in gaps.groupby(["model", "statistic", "status"], sort=False)
     ]
     return f"Gaps: {'; '.join(said)}." if said else ""

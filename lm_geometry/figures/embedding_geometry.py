@@ -18,6 +18,7 @@ from lm_geometry.figures.width_axis import finish_width_axis
 from lm_geometry.geometry.nulls import marchenko_pastur_edge
 from lm_geometry.natural_order import natural_key
 from lm_geometry.tables import embedding_geometry, figure_data
+from lm_geometry.wording import counted, listing, span
 
 ANISOTROPY, COSINE, RANK, TWONN_090, TWONN_020 = (
     "anisotropy",
@@ -160,7 +161,7 @@ def _draw_suite(axes: Axes, points: pd.DataFrame, panel: _Panel, *, color: str, 
 def _finish_panel(axes: Axes, panel: _Panel, shown: pd.DataFrame) -> None:
     """Label a panel with its N, fit its axis to values and intervals, and name points of another N than most."""
     batched = _batched(shown)
-    axes.set_title(f"{panel.label}\nN = {style.span(batched['n_vectors'])}" if len(batched) else panel.label)
+    axes.set_title(f"{panel.label}\nN = {span(batched['n_vectors'])}" if len(batched) else panel.label)
     finish_width_axis(axes, shown["embedding_dim"], every=4)
     ends = shown[_VALUES].to_numpy().ravel()
     if panel.log and len(batched):
@@ -196,7 +197,7 @@ def _to_table(rows: pd.DataFrame) -> pa.Table:
 def _caption(rows: pd.DataFrame, limits: pd.DataFrame) -> str:
     at_usual = f" at N = {_usual_size(rows)}" if _batched(rows)["n_vectors"].nunique() > 1 else ""
     parts = [
-        f"Embedding tables of {style.listing(rows['suite'].unique())}, rounded to {rows['table_precision'].iloc[0]}, "
+        f"Embedding tables of {listing(rows['suite'].unique())}, rounded to {rows['table_precision'].iloc[0]}, "
         "over the columns of the table.",
         _about_batches(rows),
         "Anisotropy: the share of the variance on the first axis, of centred rows"
@@ -218,14 +219,14 @@ def _about_batches(rows: pd.DataFrame) -> str:
     batched = _batched(rows)
     if batched.empty:
         return ""
-    batches = style.counted(batched["n_batches"], "disjoint batch", "disjoint batches")
-    said = f"Values are means over {batches} of N = {style.span(batched['n_vectors'])} rows that have a token"
+    batches = counted(batched["n_batches"], "disjoint batch", "disjoint batches")
+    said = f"Values are means over {batches} of N = {span(batched['n_vectors'])} rows that have a token"
     said += "; whiskers: their 95 % t intervals." if batched["ci_low"].notna().any() else "."
     usual = _usual_size(rows)
     others = batched[batched["n_vectors"] != usual].drop_duplicates("label")
     if others.empty:
         return f"{said} Estimates depend on N."
-    named = style.listing(f"{row.label} (N = {row.n_vectors})" for row in others.itertuples())
+    named = listing(f"{row.label} (N = {row.n_vectors})" for row in others.itertuples())
     return (
         f"{said} Estimates depend on N and compare at equal N only. N is {usual} but for {named}; no line joins them."
     )
@@ -239,14 +240,14 @@ def _about_fits(rows: pd.DataFrame) -> str:
     mixed = int(((gap < FIT_GAP[0]) | (gap > FIT_GAP[1])).sum())
     return (
         f"Where their ratio lies outside {FIT_GAP[0]} to {FIT_GAP[1]} no single dimension describes the table: in "
-        f"{mixed} of {style.counted([len(gap)], 'table')}."
+        f"{mixed} of {counted([len(gap)], 'table')}."
     )
 
 
 def _about_equal_widths(rows: pd.DataFrame) -> str:
     tables = rows.drop_duplicates(["suite", "label"])
     said = [
-        f"{style.listing(sorted(group['label'], key=natural_key))} ({width})"
+        f"{listing(sorted(group['label'], key=natural_key))} ({width})"
         for (_, width), group in tables.groupby(["suite", "embedding_dim"], sort=False)
         if len(group) > 1
     ]
@@ -256,7 +257,7 @@ def _about_equal_widths(rows: pd.DataFrame) -> str:
 def _about_gaps(rows: pd.DataFrame) -> str:
     gaps = rows[rows["value"].isna()]
     said = [
-        f"{label}, {style.listing(group['statistic'])} ({status})"
+        f"{label}, {listing(group['statistic'])} ({status})"
         for (label, status), group in gaps.groupby(["label", "status"], sort=False)
     ]
     return f"Gaps: {'; '.join(said)}." if said else ""

@@ -18,6 +18,7 @@ from lm_geometry.figures.training_axis import draw_over_steps, empty_panel, fini
 from lm_geometry.metric_names import metric_name
 from lm_geometry.tables import embedding_training, figure_data
 from lm_geometry.tables.embedding_training import OK
+from lm_geometry.wording import counted
 
 COSINE, OVERLAP = "cosine", "neighbor_overlap"
 
@@ -225,7 +226,7 @@ def _sentences(rows: pd.DataFrame, copies: pd.DataFrame, model: str, last: int) 
     first = rows.iloc[0]
     within = f"{100 * EQUIVALENT_DIFFERENCE:g} points"
     return [
-        f"The embedding table of {model} at {style.counted([n_drawn], 'checkpoint')}, beside the final one, that of "
+        f"The embedding table of {model} at {counted([n_drawn], 'checkpoint')}, beside the final one, that of "
         f"{first['final_revision']}.",
         copies_sentence(copies, n_drawn),
         "Every line breaks there; strokes at the foot mark these steps." if len(copies) else "",
@@ -245,7 +246,7 @@ def _sentences(rows: pd.DataFrame, copies: pd.DataFrame, model: str, last: int) 
 
 
 def _counted(rows: pd.DataFrame, statistic: str, noun: str, plural: str | None = None) -> str:
-    return style.counted(rows.loc[rows["statistic"] == statistic, "n"], noun, plural)
+    return counted(rows.loc[rows["statistic"] == statistic, "n"], noun, plural)
 
 
 def _about_gaps(rows: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from lm_geometry import published
 from lm_geometry.figures import style
 from lm_geometry.tables.retrieval_scores import OK
+from lm_geometry.wording import listing
 
 PUBLISHED, NOT_DRAWN = "published", "not drawn"
 
@@ -88,14 +89,14 @@ def published_sentences(left_out: Sequence[str], rows: pd.DataFrame, scores: pd.
     said = []
     if shown:
         said.append(
-            f"Hollow: {style.listing(shown)}, not run here; the scores are those that {published.SOURCE} published, of "
+            f"Hollow: {listing(shown)}, not run here; the scores are those that {published.SOURCE} published, of "
             f"tables rounded to {published.TABLE_PRECISION}."
         )
     if others and set(scores["collection"]) == {published.COLLECTION}:
-        said.append(f"Not run here, and nothing published to show: {style.listing(others)}.")
+        said.append(f"Not run here, and nothing published to show: {listing(others)}.")
     elif others:
         said.append(
-            f"Not run here: {style.listing(others)}; published scores are of the collection {published.COLLECTION} "
+            f"Not run here: {listing(others)}; published scores are of the collection {published.COLLECTION} "
             "and would not compare."
         )
     hidden = rows[rows["mark"] == NOT_DRAWN]

@@ -24,6 +24,7 @@ from lm_geometry.metric_names import metric_name
 from lm_geometry.natural_order import natural_key
 from lm_geometry.tables import figure_data
 from lm_geometry.tables.retrieval_scores import OK
+from lm_geometry.wording import listing
 
 _WIDTH = ["label", "embedding_dim"]
 # A model's variants stand side by side, as intervals on one another could not be told apart: over no more than this
@@ -72,7 +73,7 @@ def suite_scaling(
     known = sorted(rows["suite"].dropna().unique())
     rows = rows[rows["suite"] == suite]
     if rows.empty:
-        raise ValueError(f"suite '{suite}': no scores of {style.listing(metrics)} to draw; the table has {known}")
+        raise ValueError(f"suite '{suite}': no scores of {listing(metrics)} to draw; the table has {known}")
     score_points.check_one_setting(rows)
     rows["label"] = score_points.model_labels(rows)
     hollow = published_rows(published, rows, metrics)
@@ -142,7 +143,7 @@ def all_suites(
     selected = score_points.select(scores, metrics)
     rows = selected[selected["variant"].isin(["as_is", RANDOM_TOKENIZER])].copy()
     if not (rows["variant"] == "as_is").any():
-        raise ValueError(f"no as_is scores of {style.listing(metrics)} to draw; the table has {len(selected)} others")
+        raise ValueError(f"no as_is scores of {listing(metrics)} to draw; the table has {len(selected)} others")
     score_points.check_one_setting(rows)
     rows["label"] = score_points.model_labels(rows)
     rows["line"] = score_points.table_labels(rows).where(rows["variant"] == RANDOM_TOKENIZER)
@@ -172,7 +173,7 @@ def all_suites(
     beside = _point_handles(points.assign(interval=points["interval"].where(points["variant"] == "as_is")))
     style.legend_outside(figure, [*handles, *beside, *_published_handles(hollow)], columns=5)
     if greys:
-        handles = [Line2D([], [], label=style.listing(lines[line]), **look) for line, look in greys.items()]
+        handles = [Line2D([], [], label=listing(lines[line]), **look) for line, look in greys.items()]
         style.legend_outside(
             figure, handles, columns=4, loc="outside lower center", title="random tables, by tokenizer"
         )
@@ -208,7 +209,7 @@ def random_baselines(scores: pa.Table | pd.DataFrame, *, metric: str = "ndcg_at_
     rows = score_points.select(scores, metrics)
     rows = rows[rows["variant"] == RANDOM_TOKENIZER].copy()
     if rows.empty:
-        raise ValueError(f"no {RANDOM_TOKENIZER} scores of {style.listing(metrics)} to draw")
+        raise ValueError(f"no {RANDOM_TOKENIZER} scores of {listing(metrics)} to draw")
     score_points.check_one_setting(rows)
     rows["x"] = rows["embedding_dim"].astype(float)
     rows["line"] = score_points.table_labels(rows)
@@ -223,7 +224,7 @@ def random_baselines(scores: pa.Table | pd.DataFrame, *, metric: str = "ndcg_at_
             _draw_series(axes, of_panel[of_panel["line"] == line], **look)
         _finish_score_axis(axes, of_panel, name)
         finish_width_axis(axes, points["x"])
-    handles = [Line2D([], [], label=style.listing(lines[line]), **look) for line, look in looks.items()]
+    handles = [Line2D([], [], label=listing(lines[line]), **look) for line, look in looks.items()]
     style.legend_outside(figure, [*handles, *_point_handles(points)], columns=7)
     caption = score_captions.random_caption(points, lines=lines, metrics=metrics)
     return Drawing(figure, _to_table(points), caption)

@@ -7,10 +7,11 @@ import pandas as pd
 import pyarrow as pa
 
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
-from lm_geometry.figures import score_points, style
+from lm_geometry.figures import score_points
 from lm_geometry.figures.score_points import INTERVAL_SEEDS, OVER_QUERIES, OVER_SEEDS
 from lm_geometry.metric_names import metric_name
 from lm_geometry.tables.retrieval_scores import OK
+from lm_geometry.wording import counted, listing
 
 _MEANINGS = {
     "as_is": "the trained table",
@@ -44,8 +45,8 @@ def below_random_sentence(scores: pa.Table | pd.DataFrame, metrics: Sequence[str
     for metric in metrics:
         names = trained_below_random(scores, metric=metric)
         if names:
-            below.setdefault(style.listing(names), []).append(metric_name(metric))
-    said = [f"by {style.listing(judges)} {names}" for names, judges in below.items()]
+            below.setdefault(listing(names), []).append(metric_name(metric))
+    said = [f"by {listing(judges)} {names}" for names, judges in below.items()]
     if not said:
         return ""
     found = f"Trained tables that score below the mean of random ones of their shape: {'; '.join(said)}."
@@ -143,8 +144,8 @@ def _what_was_scored(points: pd.DataFrame, metrics: Sequence[str]) -> str:
     first = points.iloc[0]
     return (
         f"Retrieval by mean-pooled token embeddings on the collection {first['collection']}, "
-        f"{style.counted(points['n_queries'], 'judged query', 'judged queries')}; tables rounded to "
-        f"{first['table_precision']}. {style.listing(metric_name(name) for name in metrics)}, in percent."
+        f"{counted(points['n_queries'], 'judged query', 'judged queries')}; tables rounded to "
+        f"{first['table_precision']}. {listing(metric_name(name) for name in metrics)}, in percent."
     )
 
 
@@ -160,9 +161,9 @@ def _about_seeds(points: pd.DataFrame) -> str:
     seeds = sorted(points["seed"].dropna().unique())
     if len(seeds) == 1:
         return f"Random numbers are of one seed ({seeds[0]}): what another would give is not known."
-    said = f"Small points: the seeds {style.listing(seeds)}; lines: their mean"
+    said = f"Small points: the seeds {listing(seeds)}; lines: their mean"
     if not (means["interval"] == OVER_SEEDS).any():
-        few = style.counted(means["n_seeds"], "seed")
+        few = counted(means["n_seeds"], "seed")
         return f"{said}; no interval is drawn for {few}, {INTERVAL_SEEDS} are needed."
     cut = " A band that runs beyond the panel is cut off." if _band_is_cut(points) else ""
     return f"{said}; bands: its 95 % t interval over seeds, for these queries.{cut}"
@@ -188,7 +189,7 @@ def _about_padding(rows: pd.DataFrame) -> str:
         return ""
     order = sorted(shares.groups, key=score_points.variant_key)
     said = [f"{_percent_range(shares.get_group(name))} in {name}" for name in order]
-    return f"Of the padded table's energy, its sum of squares, the padding holds {style.listing(said)}."
+    return f"Of the padded table's energy, its sum of squares, the padding holds {listing(said)}."
 
 
 def _percent_range(shares: pd.Series) -> str:
@@ -209,13 +210,13 @@ def _about_grey(random: pd.DataFrame, lines: Mapping[str, Sequence[str]]) -> str
     if random.empty:
         return ""
     one = (random["n_seeds"] == 1).all()
-    of_seeds = "of one seed" if one else f"means over {style.counted(random['n_seeds'], 'seed')}"
+    of_seeds = "of one seed" if one else f"means over {counted(random['n_seeds'], 'seed')}"
     said = f"Grey: random tables, a line per tokenizer, {of_seeds}; the figure of random tables has their intervals."
     return " ".join(filter(None, [said, _about_equal_lines(lines)]))
 
 
 def _about_equal_lines(lines: Mapping[str, Sequence[str]]) -> str:
-    equal = [style.listing(names) for names in lines.values() if len(names) > 1]
+    equal = [listing(names) for names in lines.values() if len(names) > 1]
     if not equal:
         return ""
     return f"One line stands for all tokenizers whose random tables score the same throughout: {'; '.join(equal)}."

@@ -155,25 +155,6 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     return {name: part if short.count(part) == 1 else name for name, part in zip(names, short, strict=True)}
 
 
-def listing(names: Iterable[Any]) -> str:
-    """Return 'a', 'a and b' or 'a, b and c'."""
-    *first, last = map(str, names)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def span(values: Iterable[int]) -> str:
-    """Return the one value there is, or the least and the largest: '2048', '1890 to 2048'."""
-    values = list(values)
-    low, high = int(min(values)), int(max(values))
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def counted(counts: Iterable[int], noun: str, plural: str | None = None) -> str:
-    """Return how many of something there are: '1 seed', '4 seeds', '3 to 4 seeds', '1 query', '93 queries'."""
-    said = span(counts)
-    return f"{said} {noun if said == '1' else plural or noun + 's'}"
-
-
 def place_in_map(index: int, count: int, *, low: float, high: float) -> float:
     """Return the place of item ``index`` of ``count`` in a colour map, spread evenly from ``low`` to ``high``."""
     return low + (high - low) * (index / (count - 1) if count > 1 else 0.3)

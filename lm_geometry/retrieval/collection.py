@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lm_geometry.retrieval.scoring import METRICS
+from lm_geometry.metric_names import METRICS
 
 SPLIT = "test"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER
+from lm_geometry.metric_names import METRICS
 from lm_geometry.retrieval.collection import SPLIT
-from lm_geometry.retrieval.scoring import METRICS
 from lm_geometry.tables.query_scores import KEYS
 from lm_geometry.tables.retrieval_scores import OK
 

@@ -1,8 +1,8 @@
 """Mean pooling as one sparse product: token counts times the embedding table."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -60,12 +60,10 @@ def mean_pool(
     ValueError
         If a token id has no row in the table, an entry is not finite, or the blocks do not have the shape announced.
     """
-    means = np.empty((counts.shape[0], columns), dtype=np.float32)
-    start = 0
-    for block in _mean_blocks(counts, blocks, rows=rows, columns=columns, accumulate=accumulate, threads=threads):
-        means[start : start + len(block)] = block
-        start += len(block)
-    return means
+    sums = _sums(counts, blocks, rows=rows, columns=columns, accumulate=accumulate, threads=threads)
+    for texts, means in _means(sums, counts):
+        sums[texts] = means
+    return sums.astype(np.float32, copy=False)
 
 
 def pooled_blocks(
@@ -89,7 +87,11 @@ def pooled_blocks(
     size = max(1, -(-n_texts // n_parts))
     for first in range(0, n_texts, size):
         part = counts[first : first + size]
-        yield from _mean_blocks(part, blocks(), rows=rows, columns=columns, accumulate=np.float64, threads=threads)
+        sums = _sums(part, blocks(), rows=rows, columns=columns, accumulate=np.float64, threads=threads)
+        for _, means in _means(sums, part):
+            yield means.astype(np.float32)
+        # Else they are held while the next ones are made.
+        del sums
 
 
 def occurring_ids(counts: sparse.csr_array, rows: int) -> np.ndarray:
@@ -109,7 +111,7 @@ def occurring_ids(counts: sparse.csr_array, rows: int) -> np.ndarray:
     return np.flatnonzero(np.bincount(counts.indices, minlength=n_ids))
 
 
-def _mean_blocks(
+def _sums(
     counts: sparse.csr_array,
     blocks: Iterable[np.ndarray],
     *,
@@ -117,11 +119,11 @@ def _mean_blocks(
     columns: int,
     accumulate: DTypeLike,
     threads: int,
-) -> Iterator[np.ndarray]:
-    """Yield the means of all texts in order, in float32 blocks of at most 16 MB, whose sums are dropped with them."""
+) -> np.ndarray:
+    """Return the sums over the tokens of each text, shape (texts, columns), in the order of ``_chunks``."""
     occurring = occurring_ids(counts, rows)
     weights = counts.tocsc()[:, occurring].astype(accumulate)
-    sums = _zero_sums(counts.shape[0], columns, np.dtype(accumulate))
+    sums = np.zeros((counts.shape[0], columns), dtype=accumulate)
     gathered = _gathered(checked_blocks(blocks, rows, columns), occurring, columns)
     start = 0
     with ThreadPoolExecutor(threads) as executor:
@@ -129,28 +131,33 @@ def _mean_blocks(
             _add_product(weights[:, start : start + len(embeddings)], embeddings, sums, executor)
             start += len(embeddings)
             del embeddings  # else it is held while the next one is made
-    lengths = np.maximum(counts.sum(axis=1), 1)[:, None]
-    start = 0
-    while sums:
-        block = sums.popleft().transpose(1, 0, 2)
-        means = block.reshape(len(block), -1)[:, :columns]
-        means /= lengths[start : start + len(block)].astype(accumulate)
-        yield means.astype(np.float32, copy=False)
-        start += len(block)
+    return sums
 
 
-def _zero_sums(n_texts: int, columns: int, dtype: np.dtype) -> deque[np.ndarray]:
-    """Return zeros for the sums of consecutive texts, arrays of shape (chunks, texts, columns of a chunk).
+def _means(sums: np.ndarray, counts: sparse.csr_array) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the means of consecutive texts as a matrix in the usual order, at most 16 MB in float32."""
+    lengths = np.maximum(counts.sum(axis=1), 1)[:, None].astype(sums.dtype)
+    for texts in _text_blocks(sums):
+        yield texts, np.concatenate(_chunks(sums[texts]), axis=1) / lengths[texts]
 
-    What a product adds to is then contiguous: strided over the rows of a wide table, adding took longer than the
-    product itself.
+
+def _text_blocks(sums: np.ndarray) -> list[slice]:
+    size = block_rows(sums.shape[1])
+    return [slice(start, min(start + size, len(sums))) for start in range(0, len(sums), size)]
+
+
+def _chunks(block: np.ndarray) -> list[np.ndarray]:
+    """Return the memory of some texts' sums as contiguous arrays, one for each chunk of columns.
+
+    A product adds to a chunk of columns. Strided over the rows of a wide table, that took longer than the product.
     """
-    width = _CHUNK_BYTES // dtype.itemsize
-    size = block_rows(columns)
-    return deque(
-        np.zeros((-(-columns // width), min(size, n_texts - start), width), dtype=dtype)
-        for start in range(0, n_texts, size)
-    )
+    n_texts, n_columns = block.shape
+    width = _CHUNK_BYTES // block.itemsize
+    bounds = [*range(0, n_columns, width), n_columns]
+    return [
+        block.reshape(-1)[n_texts * start : n_texts * stop].reshape(n_texts, stop - start)
+        for start, stop in pairwise(bounds)
+    ]
 
 
 def _ahead(items: Iterator[_Item], executor: Executor) -> Iterator[_Item]:
@@ -177,23 +184,19 @@ def _gathered(blocks: Iterable[tuple[int, np.ndarray]], occurring: np.ndarray, c
                 gathered, filled = np.empty((min(size, len(occurring) - first), columns), dtype=np.float32), 0
 
 
-def _add_product(
-    weights: sparse.csc_array, embeddings: np.ndarray, sums: Iterable[np.ndarray], executor: Executor
-) -> None:
-    """Add ``weights`` times ``embeddings`` to ``sums`` (see ``_zero_sums``), the frequent tokens of each text first."""
+def _add_product(weights: sparse.csc_array, embeddings: np.ndarray, sums: np.ndarray, executor: Executor) -> None:
+    """Add ``weights`` times ``embeddings`` to ``sums``, which are in the order of ``_chunks``."""
     # Rows that are added often stand together and stay in the cache, which spares a third of the time.
     order = np.argsort(-np.diff(weights.indptr), kind="stable")
     by_text = weights[:, order].tocsr()
-    width = _CHUNK_BYTES // weights.dtype.itemsize
+    width = _CHUNK_BYTES // sums.itemsize
+    targets = [(texts, _chunks(sums[texts])) for texts in _text_blocks(sums)]
 
     def add(chunk: int) -> None:
         columns = slice(chunk * width, (chunk + 1) * width)
-        product = by_text @ embeddings[:, columns].take(order, axis=0).astype(weights.dtype)
-        start = 0
-        for block in sums:
-            n_texts = block.shape[1]
-            block[chunk, :, : product.shape[1]] += product[start : start + n_texts]
-            start += n_texts
+        product = by_text @ embeddings[:, columns].take(order, axis=0).astype(sums.dtype)
+        for texts, chunks in targets:
+            chunks[chunk] += product[texts]
 
     # Taken from the iterator, an error in a thread is raised here.
     for _ in executor.map(add, range(-(-embeddings.shape[1] // width))):

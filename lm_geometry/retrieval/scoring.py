@@ -7,16 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from lm_geometry.metric_names import CUTOFFS, METRICS
 from lm_geometry.retrieval.inner_products import Pair, SlicedProducts
 from lm_geometry.retrieval.ranking import relevant_ranks
 
-CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
-"""Ranks at which every metric is taken."""
-
 _TREC_MEASURES = {"map": "map_cut", "ndcg": "ndcg_cut", "recall": "recall", "precision": "P", "hit_rate": "success"}
-
-METRICS = tuple(f"{name}_at_{k}" for name in (*_TREC_MEASURES, "mrr") for k in CUTOFFS)
-"""Names of the metrics that are kept: MTEB's."""
 
 _DEPTH = max(CUTOFFS)
 # Bounds on dot products that are held at a time, and on the queries among them. More queries would be no faster: 500

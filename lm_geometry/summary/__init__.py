@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from lm_geometry.figures.style import listing
 from lm_geometry.summary.checkpoints import about_checkpoints
 from lm_geometry.summary.dynamics import about_dynamics, geometry_gaps
 from lm_geometry.summary.embedding_tables import about_embedding_tables, gaps_of_tables
 from lm_geometry.summary.judgement import about_claims, about_published
 from lm_geometry.summary.markup import CSS, paragraph, table, url
 from lm_geometry.summary.scores import about_scores, score_gaps
+from lm_geometry.wording import listing
 
 
 @dataclass(frozen=True)

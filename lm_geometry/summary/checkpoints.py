@@ -3,8 +3,8 @@
 import pandas as pd
 
 from lm_geometry.checkpoints.duplicates import CONFIRMED, NOT_IN_THIS_RUN
-from lm_geometry.figures.style import listing
 from lm_geometry.summary.markup import counted, paragraph, shortened, table
+from lm_geometry.wording import listing
 
 UNVERIFIED = "none"
 _UNSEEN = {NOT_IN_THIS_RUN: "what it equals is not in this run"}

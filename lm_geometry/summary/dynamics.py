@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 
 from lm_geometry.figures.dynamics import ANISOTROPY, MATCHED, TWONN_020, TWONN_090, profile_revisions
-from lm_geometry.figures.style import listing, span
 from lm_geometry.natural_order import natural_key
 from lm_geometry.summary.markup import counted, paragraph, table
 from lm_geometry.tables.retrieval_scores import OK
+from lm_geometry.wording import listing, span
 
 
 def about_dynamics(geometry: pd.DataFrame | None) -> list[str]:

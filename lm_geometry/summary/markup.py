@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from lm_geometry.figures.style import listing
+from lm_geometry.wording import listing
 
 NAMED_ONE_BY_ONE = 4
 """Up to so many names of a kind are written out."""
