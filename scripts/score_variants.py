@@ -42,7 +42,8 @@ def score_variants(
     none.
     """
     ignores_own = ignores_identical_ids(judgements, ignore_identical_ids)
-    counted = read_counted_collection(corpus, queries, counts, judgements)
+    # Which texts have tokens matters only where a mean is taken away; millions of counts take a second to read.
+    counted = read_counted_collection(corpus, queries, counts if components else None, judgements)
     scorer = RetrievalScorer(
         counted.query_ids,
         counted.document_ids,
@@ -50,7 +51,7 @@ def score_variants(
         ignore_identical_ids=ignores_own,
         threads=threads,
     )
-    vectors = open_pooled_vectors(pooled, len(counted.document_ids), counted.counts.shape[0])
+    vectors = open_pooled_vectors(pooled, len(counted.document_ids), counted.n_texts)
     parsed = [parse_variant(name) for name in variants]
     found = _score_plain([variant for variant in parsed if not variant.uses_components], vectors, counted, scorer)
     taken = [read_components(path) for path in components]

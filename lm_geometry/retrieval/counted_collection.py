@@ -18,15 +18,15 @@ class CountedCollection:
     ----------
     document_ids, query_ids : list of str
         Ids in the order of the rows of ``counts``.
-    counts : scipy.sparse.csr_array
-        Shape (documents + queries, token ids).
+    counts : scipy.sparse.csr_array, or None
+        Shape (documents + queries, token ids); None where they were not read.
     judgements : dict of str to dict of str to int
         Relevance by query id and document id.
     """
 
     document_ids: list[str]
     query_ids: list[str]
-    counts: sparse.csr_array
+    counts: sparse.csr_array | None
     judgements: dict[str, dict[str, int]]
 
     @property
@@ -38,23 +38,32 @@ class CountedCollection:
         """Divide vectors of all texts into those of the queries and those of the documents."""
         return vectors[len(self.document_ids) :], vectors[: len(self.document_ids)]
 
+    @property
+    def n_texts(self) -> int:
+        """Documents and queries."""
+        return len(self.document_ids) + len(self.query_ids)
 
-def read_counted_collection(corpus: Path, queries: Path, counts: Path, judgements: Path | None) -> CountedCollection:
-    """Read the tables of a collection; without ``judgements`` it can be pooled and not scored."""
+
+def read_counted_collection(
+    corpus: Path, queries: Path, counts: Path | None, judgements: Path | None
+) -> CountedCollection:
+    """Read the tables of a collection; without ``judgements`` it cannot be scored, without ``counts`` not be pooled."""
     document_ids, query_ids = (read_table(path, ["id"])["id"].to_pylist() for path in (corpus, queries))
-    found = read_table(counts)
-    sides = [
-        counts_from_table(found, side, len(ids)) for side, ids in (("corpus", document_ids), ("queries", query_ids))
-    ]
-    n_ids = max(side.shape[1] for side in sides)
-    for side in sides:
-        side.resize(side.shape[0], n_ids)
     return CountedCollection(
         document_ids,
         query_ids,
-        sparse.vstack(sides, format="csr"),
+        None if counts is None else _read_counts(counts, len(document_ids), len(query_ids)),
         {} if judgements is None else _read_judgements(judgements),
     )
+
+
+def _read_counts(path: Path, n_documents: int, n_queries: int) -> sparse.csr_array:
+    found = read_table(path)
+    sides = [counts_from_table(found, side, n) for side, n in (("corpus", n_documents), ("queries", n_queries))]
+    n_ids = max(side.shape[1] for side in sides)
+    for side in sides:
+        side.resize(side.shape[0], n_ids)
+    return sparse.vstack(sides, format="csr")
 
 
 def _read_judgements(path: Path) -> dict[str, dict[str, int]]:

@@ -170,6 +170,18 @@ def test_an_error_in_a_thread_is_raised(table, threads):
         mean_pool(counts, blocks(), rows=ROWS, columns=WIDTH, threads=threads)
 
 
+def test_an_error_while_multiplying_is_raised(table, monkeypatch):
+    def read_only(block, plain=pooling._chunks):
+        chunks = plain(block)
+        for chunk in chunks:
+            chunk.flags.writeable = False
+        return chunks
+
+    monkeypatch.setattr(pooling, "_chunks", read_only)
+    with pytest.raises(ValueError, match="read-only"):
+        mean_pool(sparse.csr_array(np.eye(3, dtype=np.int32)), [table], rows=ROWS, columns=WIDTH)
+
+
 @pytest.mark.parametrize(
     ("part_texts", "sizes", "n_passes"),
     [(100, [10, 10, 5], 1), (24, [10, 3, 10, 2], 2), (10, [9, 9, 7], 3), (1, [1] * 25, 25)],
