@@ -44,6 +44,9 @@ _NO_TARGETS = {BUG: KNOWN_BUG, NOT_REPRODUCIBLE: CANNOT_BE_REPRODUCED}
 Row = Mapping[str, Any]
 
 
+_LEAST_FREEDOM = 2
+
+
 def compare_with_published(
     scores: pa.Table,
     published: Published,
@@ -51,6 +54,7 @@ def compare_with_published(
     models: Sequence[Row],
     *,
     random_generator: str | None,
+    unlike: str = "",
 ) -> pa.Table:
     """Set every published value beside ours.
 
@@ -73,6 +77,8 @@ def compare_with_published(
         Every model of the config, run or not: model, hub_id and reference (None for none).
     random_generator : str or None
         The config's key; None where it is not known.
+    unlike : str
+        In which setting, beyond those that the scores state, this run is not the study's; then nothing is compared.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def compare_with_published(
     """
     if random_generator not in (None, *GENERATORS):
         raise ValueError(f"random_generator: '{random_generator}' is unknown: use one of {', '.join(GENERATORS)}")
-    ours = _Ours(scores, published, models)
+    ours = _Ours(scores, published, models, unlike)
     draws = None if random_generator == STUDY_GENERATOR else _draws_by_table(baselines)
     rows = [_compared(stated, ours.find(stated), draws) for stated in [*published.stated(), *baselines]]
     marked = [{**row, "repeats": repeats} for row, repeats in zip(rows, _repeats(rows), strict=True)]
@@ -136,9 +142,11 @@ class _Match:
 class _Ours:
     """A run's scores, as far as they can stand beside the study's, and whose they are by the study's names."""
 
-    def __init__(self, scores: pa.Table, published: Published, models: Sequence[Row]) -> None:
+    def __init__(self, scores: pa.Table, published: Published, models: Sequence[Row], unlike: str) -> None:
         rows = [row for row in scores.to_pylist() if row["metric"] in TOLERANCES]
         rows, self.why_none = _narrowed(rows, _SETTING) if rows else (rows, "no scores: this run has none")
+        if rows and unlike:
+            rows, self.why_none = [], unlike
         self.names: dict[str, list[str]] = {}
         for entry in models:
             name = published.name_of(hub_id=entry.get("hub_id"), reference=entry.get("reference"))
@@ -290,7 +298,7 @@ def _judged(
         if spread is None:
             return {
                 "verdict": NOT_RUN,
-                "reason": f"no spread to judge {ANOTHER_DRAW} by: more than one seed is needed",
+                "reason": f"no spread to judge {ANOTHER_DRAW} by: three seeds or more are needed",
             }
         plain, how = max(plain, spread), f"; {ANOTHER_DRAW}, judged by the spread of seeds"
     ties = _percent(match.row, "tie_span") or 0.0
@@ -312,10 +320,11 @@ def _judged(
 def difference_of_draws(first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95) -> float | None:
     """Return how far one draw of each kind may be apart: half the t interval of their difference, t s sqrt(2).
 
-    The standard deviation is pooled over both; None where neither has two draws.
+    The standard deviation is pooled over both; None where they leave less than two degrees of freedom: from two seeds,
+    with t = 12.7, anything would agree.
     """
     freedom = sum(max(len(values) - 1, 0) for values in (first, second))
-    if not freedom:
+    if freedom < _LEAST_FREEDOM:
         return None
     squares = sum(float(np.var(values)) * len(values) for values in (first, second) if len(values))
     return float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(2 * squares / freedom))

@@ -216,7 +216,7 @@ def _compare_pairs(tables: Sequence[ScoredTable], pairs: Sequence[Pair], metric:
     first, second = np.array(pairs).T
     t = paired_t(values[:, first] - values[:, second])
     p_sign_flip = pairwise_sign_flip_p(values, first, second, n_flips=N_FLIPS)
-    found = zip(pairs, t.mean, t.low, t.high, t.p, p_sign_flip, holm(p_sign_flip), strict=True)
+    found = zip(pairs, t.mean, t.low, t.high, t.p, p_sign_flip, holm(np.maximum(t.p, p_sign_flip)), strict=True)
     for (place_a, place_b), mean, low, high, p_t, p_flip, p_holm in found:
         a, b = tables[place_a], tables[place_b]
         yield {

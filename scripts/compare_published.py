@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from lm_geometry import provenance
 from lm_geometry.job import run_job
 from lm_geometry.published import FILES_WITH_BASELINES, read_published, read_published_baselines
 from lm_geometry.published_comparison import RANDOM_TOLERANCE, TOLERANCES, compare_with_published
+from lm_geometry.retrieval.tokenization import STUDY_MAX_LENGTH
 from lm_geometry.tables.files import read_table, write_csv, write_table
-from lm_geometry.tables.published_comparison import SCHEMA
+from lm_geometry.tables.published_comparison import COLLECTION, SCHEMA
 
 
 def compare_published(
@@ -41,6 +44,7 @@ def compare_published(
         read_published_baselines(of_baselines),
         models,
         random_generator=random_generator,
+        unlike=_unlike_the_study(provenance.read(scores)),
     )
     settings = {
         "random_generator": random_generator,
@@ -48,6 +52,19 @@ def compare_published(
     }
     write_table(table, rows, SCHEMA, inputs=[scores], settings=settings)
     write_csv(csv, rows)
+
+
+def _unlike_the_study(made: Mapping[str, Any]) -> str:
+    """Return in what the provenance of the scores differs from the study's setting; '' if in nothing.
+
+    Whether a query's own document counts is no part of it: in SCIDOCS no document has a query's id.
+    """
+    longest = made["settings"].get("max_length")
+    if longest != STUDY_MAX_LENGTH:
+        return f"another length of texts: max_length is {longest} here, {STUDY_MAX_LENGTH} in the study"
+    if made["origin"].get("mteb_task") != COLLECTION:
+        return f"another collection: a folder of the name {COLLECTION} here, the MTEB task in the study"
+    return ""
 
 
 if __name__ == "__main__":

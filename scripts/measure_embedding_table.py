@@ -33,14 +33,16 @@ def measure_embedding_table(
     table_precision : str
         'bfloat16' or 'float32'.
     n_batches, batch_size : int
-        Disjoint batches of rows that have a token, as many as there are rows for, and the rows in each.
+        Disjoint batches of rows that have a token and are not zero, as many as there are rows for, and rows in each.
     seed : int
         Seed of the choice of rows.
     """
     rows, width = embedding_shape(table)
-    with_token = np.flatnonzero(read_table(table, columns=["in_tokenizer"]).column("in_tokenizer").to_numpy())
-    fitting = min(n_batches, len(with_token) // batch_size)
-    sample = RowSample(draw_rows(with_token, fitting * batch_size, seed=seed), (rows, width))
+    with_token = read_table(table, columns=["in_tokenizer"]).column("in_tokenizer").to_numpy()
+    # Among rows of weak common mean a zero row is the nearest neighbour of all: one halved the dimension of its batch.
+    fit = np.flatnonzero(with_token & np.concatenate([block.any(axis=1) for block in embedding_blocks(table)]))
+    fitting = min(n_batches, len(fit) // batch_size)
+    sample = RowSample(draw_rows(fit, fitting * batch_size, seed=seed), (rows, width))
     totals = TableTotals(width)
     rounded = (round_table(block, table_precision) for block in embedding_blocks(table))
     for start, block in checked_blocks(rounded, rows, width):
@@ -49,8 +51,8 @@ def measure_embedding_table(
     if fitting:
         records = list(_of_batches(sample.vectors.reshape(fitting, batch_size, width)))
     else:
-        records = _too_few_rows(len(with_token), batch_size)
-    records += _of_the_whole(totals.statistics(rows - len(with_token)))
+        records = _too_few_rows(len(fit), batch_size)
+    records += _of_the_whole(totals.statistics(rows - int(with_token.sum())))
     settings = {
         "vocab_rows": rows,
         "embedding_dim": width,
@@ -86,7 +88,7 @@ def _summary(batches: Sequence[Statistic]) -> dict[str, Any]:
 
 def _too_few_rows(n_rows: int, batch_size: int) -> list[dict[str, Any]]:
     status = (
-        f"a batch has {batch_size} rows, but only {n_rows} rows of the table have a token: lower "
+        f"a batch has {batch_size} rows, but only {n_rows} rows of the table have a token and are not zero: lower "
         "table_geometry.batch_size"
     )
     record = {"n_batches": 0, "n_vectors": batch_size, "status": status}

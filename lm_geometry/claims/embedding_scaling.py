@@ -35,6 +35,8 @@ SETTLED_COSINE = 0.9
 SETTLED_BY = 0.1
 # A step later than this share of training says nothing of a tenth of it.
 _NEAR_SETTLED_BY = 0.2
+# Mean cosine from which on two tables are taken for the same one.
+_SAME_TABLE = 0.9999
 PADDED_UP_TO = 512
 STUDY_PAD = "pad_14336"
 STUDY_CROP = "crop_128"
@@ -379,6 +381,7 @@ def _settled_by(rows: pd.DataFrame, metric: str) -> Outcome:
     """Test the first checkpoint after a tenth of training against the final table."""
     rows = rows[rows["step"].notna()].astype({"step": int})
     last = rows["step"].max()
+    _check_that_training_ends(rows, last)
     genuine = rows[rows["duplicate_of"].isna() & (rows["step"] >= SETTLED_BY * last) & (rows["step"] < last)]
     if genuine.empty:
         raise NotTestableError(
@@ -406,6 +409,17 @@ def _settled_by(rows: pd.DataFrame, metric: str) -> Outcome:
         f"the final one's, within {100 * EQUIVALENT_DIFFERENCE:.1f} points is equivalent: two one-sided tests"
     )
     return Outcome(evidence, detail, cannot_hold=late if step > _NEAR_SETTLED_BY * last else "")
+
+
+def _check_that_training_ends(rows: pd.DataFrame, last: int) -> None:
+    """Refuse to take a tenth of the listed steps for a tenth of training where they end early."""
+    found = rows[(rows["step"] == last) & (rows["statistic"] == "cosine") & (rows["status"] == OK)]
+    cosine = found["value"].max()
+    if not cosine >= _SAME_TABLE:
+        raise NotTestableError(
+            f"the last listed step, {last}, is not where training ended: its table's cosine to the final one is "
+            f"{cosine:.4f}; list the last step too"
+        )
 
 
 _CLAIMS = (

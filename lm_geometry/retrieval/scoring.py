@@ -122,8 +122,13 @@ class RetrievalScorer:
         self._tie_break = np.empty(len(document_ids), dtype=np.intp)
         self._tie_break[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
         cutoffs = ",".join(map(str, CUTOFFS))
+        # Grades below 0 count as 0 in trec_eval; pytrec_eval crashes at times where they are below -1.
+        grades = {
+            query: {document: max(0, grade) for document, grade in judgements[query].items()}
+            for query in self.query_ids
+        }
         self._evaluator = pytrec_eval.RelevanceEvaluator(
-            {query: dict(judgements[query]) for query in self.query_ids},
+            grades,
             {f"{measure}.{cutoffs}" for measure in _TREC_MEASURES.values()},
         )
         self._stand_ins, self._runs = _runs_of_stand_ins(judgements.values())

@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
         column(
             "p_holm",
             pa.float64(),
-            "p_sign_flip after Holm's correction over all rows of the same kind, suite, collection and metric",
+            "the larger of both p after Holm's correction over all rows of the same kind, suite, collection and metric",
         ),
         column("n_queries", pa.int32(), "judged queries", unit="queries"),
         column("n_seeds_a", pa.int32(), "seeds averaged in a; 1 where it has none", unit="seeds"),

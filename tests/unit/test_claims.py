@@ -609,6 +609,7 @@ START, END = (0, 0.1, -0.04, None), (100, 1.0, 0.0, "main")
         ([START, (50, 0.85, 0.001, None), END], "refuted"),
         ([START, (10, 0.5, 0.1, "step0"), (12, 0.95, 0.001, None), END], "holds"),
         ([START, END], "not run"),
+        ([START, (10, 0.7, 0.1, None), (40, 0.93, 0.02, None)], "not run"),
         ([START, (100, 1.0, 0.0, None)], "not run"),
         ([START, (10, 0.95, 0.001, "main"), END], "not run"),
     ],

@@ -233,22 +233,33 @@ def test_a_batch_of_more_rows_than_have_a_token(measured):
     for name in BATCH_STATISTICS:
         assert found[name]["value"] is None
         assert found[name]["status"] == (
-            "a batch has 181 rows, but only 180 rows of the table have a token: lower table_geometry.batch_size"
+            "a batch has 181 rows, but only 180 rows of the table have a token and are not zero: lower "
+            "table_geometry.batch_size"
         )
         assert (found[name]["n_batches"], found[name]["n_vectors"]) == (0, 181)
     assert found["root_mean_square"]["status"] == "ok"
     assert measured(gaussian(), batch_size=180)["anisotropy"]["n_batches"] == 1
 
 
+def test_zero_rows_are_in_no_batch(measured, batches_of):
+    table = gaussian()
+    table[[3, 50, 99]] = 0
+    measured(table, batch_size=177)
+    assert all(batch.any(axis=1).all() for batch in batches_of)
+    assert measured(table, batch_size=178)["anisotropy"]["n_batches"] == 0
+
+
 def test_degenerate_tables_are_rows_without_value(measured):
-    for found in (measured(np.full((ROWS, WIDTH), 0.5, dtype=np.float32)), measured(np.zeros((ROWS, WIDTH), "f4"))):
-        for name in BATCH_STATISTICS[:-1]:
-            assert found[name]["value"] is None
-            assert found[name]["ci_low"] is None
-            assert found[name]["status"].startswith(
-                "3 of 3 batches have no value: batch 0: 1 distinct rows among 40; at least 10 are needed; batch 1: "
-            )
-    assert found["mean_cosine"]["status"].startswith("3 of 3 batches have no value: batch 0: all 40 rows are zero")
+    found = measured(np.full((ROWS, WIDTH), 0.5, dtype=np.float32))
+    for name in BATCH_STATISTICS[:-1]:
+        assert found[name]["value"] is None
+        assert found[name]["ci_low"] is None
+        assert found[name]["status"].startswith(
+            "3 of 3 batches have no value: batch 0: 1 distinct rows among 40; at least 10 are needed; batch 1: "
+        )
+    found = measured(np.zeros((ROWS, WIDTH), dtype=np.float32))
+    assert {found[name]["value"] for name in BATCH_STATISTICS} == {None}
+    assert found["twonn_090"]["status"].startswith("a batch has 40 rows, but only 0 rows of the table have a token and")
     assert found["mean_norm_share"]["status"] == "all 200 rows are zero: they have no norm to share"
     assert (found["zero_rows"]["value"], found["repeated_rows"]["value"]) == (200, 199)
 

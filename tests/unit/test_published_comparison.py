@@ -394,9 +394,11 @@ def test_another_padding_needs_seeds_of_ours_and_trained_tables_do_not():
     assert row_of(frame, PAD)["verdict"] == NOT_RUN
     assert row_of(frame, PAD)["reason"].startswith("no spread to judge another draw of random columns by")
     seeds = [*rows_of([PAD], percent=5.0), *rows_of([PAD], seed=43, percent=5.4)]
+    assert row_of(compare(seeds, generator="torch"), PAD)["verdict"] == NOT_RUN
+    seeds += rows_of([PAD], seed=44, percent=5.1)
     found = row_of(compare(seeds, generator="torch"), PAD)
-    assert found["tolerance"] == pytest.approx(stats.t.ppf(0.975, 1) * np.std([5.0, 5.4], ddof=1) * np.sqrt(2))
-    alike = [*rows_of([PAD]), *rows_of([PAD], seed=43)]
+    assert found["tolerance"] == pytest.approx(stats.t.ppf(0.975, 2) * np.std([5.0, 5.4, 5.1], ddof=1) * np.sqrt(2))
+    alike = [*rows_of([PAD]), *rows_of([PAD], seed=43), *rows_of([PAD], seed=44)]
     assert row_of(compare(alike, generator="torch"), PAD)["tolerance"] == 0.012
 
 
@@ -412,6 +414,7 @@ def test_two_draws_are_within_their_interval_as_often_as_it_says():
         assert 0.94 < inside / 1000 < 0.995
         assert missed / 1000 < 0.05
     assert difference_of_draws([1.0], [2.0]) is None
+    assert difference_of_draws([1.0, 2.0], [2.0]) is None
     assert difference_of_draws([], []) is None
 
 
@@ -478,9 +481,18 @@ def test_no_target_alone_leaves_the_lower_panel_to_words():
 def test_the_scripts_write_table_and_figure(tmp_path: Path):
     scores, table, csv = (tmp_path / name for name in ("scores.parquet", "out.parquet", "out.csv"))
     rows = pa.Table.from_pylist(rows_of(), schema=retrieval_scores.SCHEMA)
-    write_table(scores, rows, retrieval_scores.SCHEMA, origin={"collection_sha256": "ab"})
-    compare_published(scores=scores, table=table, csv=csv, models=MODELS, random_generator="legacy_bf16")
-    written = read_table(table)
+    origin = {"collection_sha256": "ab", "mteb_task": "SCIDOCS"}
+    for settings, source, reason in (
+        ({"max_length": 16}, origin, "another length of texts: max_length is 16 here, 2048 in the study"),
+        ({"max_length": 2048}, {}, "another collection: a folder of the name SCIDOCS here, the MTEB task in the study"),
+        ({"max_length": 2048}, origin, ""),
+    ):
+        write_table(scores, rows, retrieval_scores.SCHEMA, settings=settings, origin=source)
+        compare_published(scores=scores, table=table, csv=csv, models=MODELS, random_generator="legacy_bf16")
+        written = read_table(table)
+        judged = {row["reason"] for row in written.to_pylist() if row["published_status"] == "valid"}
+        assert (judged == {reason}) == bool(reason)
+    assert "agrees" in written["verdict"].to_pylist()
     assert written.num_rows == N_STATED == len(pd.read_csv(csv))
     facts = provenance.read(table)
     assert facts["settings"]["random_generator"] == "legacy_bf16"

@@ -364,3 +364,20 @@ def test_a_padded_table_is_scored_as_its_concatenation():
     found = own.padded(wide, narrow, 0.25).cosines()
     joined = [np.concatenate([a, 0.25 * b[:, 20:]], axis=1) for a, b in zip(table, draw, strict=True)]
     assert np.abs(found - cosines([tuple(joined)])).max() <= 2**-24
+
+
+def test_grades_far_below_zero_never_reach_pytrec_eval(monkeypatch):
+    """They crash it, now and then, without a message: the junk of TREC's web tracks has grade -2."""
+    given = []
+
+    class Evaluator(pytrec_eval.RelevanceEvaluator):
+        def __init__(self, grades, measures):
+            given.append(grades)
+            super().__init__(grades, measures)
+
+    monkeypatch.setattr(pytrec_eval, "RelevanceEvaluator", Evaluator)
+    vectors = [(np.ones((1, 2)), np.array([[1, 0], [1, 1], [0, 1]]))]
+    grades = {"d0": -4, "d1": 1, "d2": -2}
+    found = RetrievalScorer(["q"], ["d0", "d1", "d2"], {"q": grades}).score(vectors)
+    assert given == [{"q": {"d0": 0, "d1": 1, "d2": 0}}]
+    assert found["ndcg_at_10"] == 1
