@@ -46,6 +46,10 @@ if workflow.is_main_process:
     for line in study.models.left_out_words():
         print(line, file=sys.stderr)
 
+if study.scaling.section and not study.scaling.runs:
+    asked = ", ".join(study.scaling.section["suites"])
+    raise SystemExit(f"embedding_scaling.suites: {asked}: all of their models are optional and absent; add their files")
+
 models, scaling, dynamics = study.models, study.scaling, study.dynamics
 results = study.path
 code = partial(rule_digest, root=ROOT)

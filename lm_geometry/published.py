@@ -21,7 +21,6 @@ FILES_WITH_BASELINES = (*FILES, FOLDER / "published_random_baseline.csv")
 """These, and the published scores of random tables, of no model."""
 
 SOURCE = 'Corey, "How do the Embedding Layers of LLMs change with scale?"'
-COLLECTION = "SCIDOCS"
 TABLE_PRECISION = "bfloat16"
 N_QUERIES = 1000
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats would take a second to import
 
 from lm_geometry import published as study
 from lm_geometry.embeddings.random_table import GENERATORS
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
-from lm_geometry.metric_names import metric_name
 from lm_geometry.published import BUG, NOT_REPRODUCIBLE, Published, Stated
 from lm_geometry.tables.published_comparison import (
     AGREES,
@@ -24,7 +23,7 @@ from lm_geometry.tables.published_comparison import (
 )
 from lm_geometry.tables.published_comparison import NOT_REPRODUCIBLE as CANNOT_BE_REPRODUCED
 from lm_geometry.tables.retrieval_scores import OK
-from lm_geometry.wording import listing
+from lm_geometry.wording import listing, metric_name
 
 TOLERANCES = {"ndcg_at_10": 0.012, "map_at_100": 0.003}
 """How far, in percent, a trained table's score may be from the published one."""
@@ -327,7 +326,7 @@ def difference_of_draws(first: Sequence[float], second: Sequence[float], *, conf
     if freedom < _LEAST_FREEDOM:
         return None
     squares = sum(float(np.var(values)) * len(values) for values in (first, second) if len(values))
-    return float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(2 * squares / freedom))
+    return float(stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(2 * squares / freedom))
 
 
 def _tolerance(stated: Stated) -> float:

@@ -122,7 +122,7 @@ rule collect_geometry:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        models=study.run_facts(dynamics.runs),
+        models=study.run_facts(dynamics.runs, dynamics.step),
         on_duplicate_checkpoint=study.config["on_duplicate_checkpoint"],
         code=code("collect_geometry"),
     message:

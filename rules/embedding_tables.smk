@@ -53,7 +53,7 @@ rule collect_embedding_geometry:
         mem_mb=plan.memory_mb(plan.LIGHT_MB),
         runtime=plan.minutes(5),
     params:
-        models=study.run_facts(scaling.runs),
+        models=study.run_names(scaling.runs),
         code=code("collect_embedding_geometry"),
     message:
         "Collecting the geometry of all embedding tables."
@@ -109,7 +109,7 @@ rule collect_embedding_training:
     params:
         models=[
             {**facts, "final_revision": models.setting(facts["model"], "revision")}
-            for facts in study.run_facts(scaling.training_runs)
+            for facts in study.run_facts(scaling.training_runs, scaling.step)
         ],
         on_duplicate_checkpoint=study.config["on_duplicate_checkpoint"],
         code=code("collect_embedding_training"),

@@ -47,7 +47,7 @@ rule judge_scaling_claims:
     params:
         models=scaling.references(),
         collection=scaling.collection,
-        code=code("judge_scaling_claims", data=["reference/models.csv"]),
+        code=code("judge_scaling_claims", data=PUBLISHED),
     message:
         "Testing what the embedding study claims."
     script:

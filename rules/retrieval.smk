@@ -197,7 +197,7 @@ rule score_random_columns:
             attempt=attempt,
         ),
     params:
-        runs=lambda wildcards: study.run_facts(scaling.runs_of_tokenizer(wildcards.tokenizer)),
+        runs=lambda wildcards: study.run_names(scaling.runs_of_tokenizer(wildcards.tokenizer)),
         tokenizer_name=lambda wildcards: models.tokenizer_label_of(wildcards.tokenizer),
         collection="{collection}",
         variants=scaling.random_variants,

@@ -19,6 +19,7 @@ from lm_geometry.claims.evidence import (
     ratio_within,
 )
 from lm_geometry.claims.scored_queries import ScoredQueries
+from lm_geometry.claims.thresholds import EQUIVALENT_DIFFERENCE, EQUIVALENT_RATIO, SETTLED_BY, SETTLED_COSINE
 from lm_geometry.claims.verdict import Claim, Finding, Outcome, judge
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
 from lm_geometry.published import Published
@@ -29,10 +30,6 @@ STUDY = "embedding_scaling"
 METRICS = ("ndcg_at_10", "map_at_100")
 
 MIN_SEEDS = 3
-EQUIVALENT_RATIO = 0.2
-EQUIVALENT_DIFFERENCE = 0.003
-SETTLED_COSINE = 0.9
-SETTLED_BY = 0.1
 # A step later than this share of training says nothing of a tenth of it.
 _NEAR_SETTLED_BY = 0.2
 # Mean cosine from which on two tables are taken for the same one.

@@ -1,7 +1,7 @@
 """What a validated config asks for, as the rules need it: models, the two studies, and what a run ends in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,15 +63,18 @@ class Study:
         """The runs that a plan has a row for; models that the pipeline trains itself have no files before they are."""
         return [run for run in self.runs if self.models.embedded_name(run.model) is None]
 
-    def run_facts(self, runs: list[Run]) -> list[dict[str, Any]]:
-        """Return name, suite, source, revision and training step of runs, as tables state them."""
+    def run_facts(self, runs: list[Run], step: Callable[[str], int | None] | None = None) -> list[dict[str, Any]]:
+        """Return name, suite, source, revision and training step of runs, as tables state them.
+
+        ``step`` reads the step of a revision's name as one of the studies does; by default as either.
+        """
         return [
             {
                 "model": run.model,
                 "suite": self.models.suite(run.model),
                 "source": self.models.setting(run.model, "source"),
                 "revision": run.revision,
-                "step": self.step(run.revision),
+                "step": (step or self.step)(run.revision),
             }
             for run in runs
         ]
@@ -80,6 +83,10 @@ class Study:
         """Return the training step that a revision's name states to either study, None for none."""
         steps = (study.step(revision) for study in (self.dynamics, self.scaling))
         return next((step for step in steps if step is not None), None)
+
+    def run_names(self, runs: list[Run]) -> list[dict[str, str]]:
+        """Return name, suite and revision of runs."""
+        return [{"model": run.model, "suite": self.models.suite(run.model), "revision": run.revision} for run in runs]
 
     def listings(self, runs: list[Run]) -> list[str]:
         """Return the listings of runs, in their order."""

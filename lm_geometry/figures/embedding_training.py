@@ -9,16 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lm_geometry.claims.embedding_scaling import EQUIVALENT_DIFFERENCE, SETTLED_BY, SETTLED_COSINE
+from lm_geometry.claims.thresholds import EQUIVALENT_DIFFERENCE, SETTLED_BY, SETTLED_COSINE
 from lm_geometry.figures import score_points, style
 from lm_geometry.figures.copies import copies_sentence, find_copies
 from lm_geometry.figures.score_points import METRICS
 from lm_geometry.figures.style import Drawing
 from lm_geometry.figures.training_axis import draw_over_steps, empty_panel, finish_step_axis
-from lm_geometry.metric_names import metric_name
 from lm_geometry.tables import embedding_training, figure_data
 from lm_geometry.tables.embedding_training import OK
-from lm_geometry.wording import counted
+from lm_geometry.wording import counted, metric_name
 
 COSINE, OVERLAP = "cosine", "neighbor_overlap"
 

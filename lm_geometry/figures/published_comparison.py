@@ -16,10 +16,10 @@ from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
 from lm_geometry.figures import style
 from lm_geometry.figures.score_points import METRICS
 from lm_geometry.figures.style import Drawing
-from lm_geometry.metric_names import metric_name
 from lm_geometry.published_comparison import comparison_words
 from lm_geometry.tables import figure_data
 from lm_geometry.tables.published_comparison import AGREES, DIFFERS, NOT_RUN, SCHEMA
+from lm_geometry.wording import metric_name
 
 SOLID, HOLLOW, NOT_DRAWN = "solid", "hollow", "not drawn"
 NOTHING = "None of the published values\nwas compared with this run."

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from lm_geometry import published
 from lm_geometry.figures import style
+from lm_geometry.tables.published_comparison import COLLECTION
 from lm_geometry.tables.retrieval_scores import OK
 from lm_geometry.wording import listing
 
@@ -33,7 +34,7 @@ def published_rows(points: pd.DataFrame | None, scores: pd.DataFrame, metrics: S
     metrics : sequence of str
         The figure's panels.
     """
-    if points is None or set(scores["collection"]) != {published.COLLECTION}:
+    if points is None or set(scores["collection"]) != {COLLECTION}:
         return pd.DataFrame(columns=["label", "embedding_dim", "suite", "variant", "metric", "mark", "x", "y"])
     rows = points[points["metric"].isin(metrics) & points["variant"].isin(scores["variant"])]
     reasons = "published, not drawn: " + rows["status"] + ", " + rows["note"]
@@ -49,7 +50,7 @@ def published_rows(points: pd.DataFrame | None, scores: pd.DataFrame, metrics: S
         interval=None,
         pad_energy_share=np.nan,
         n_seeds=1,
-        collection=published.COLLECTION,
+        collection=COLLECTION,
         table_precision=published.TABLE_PRECISION,
         n_queries=published.N_QUERIES,
         published_status=rows["status"].str.replace("_", " "),
@@ -92,11 +93,11 @@ def published_sentences(left_out: Sequence[str], rows: pd.DataFrame, scores: pd.
             f"Hollow: {listing(shown)}, not run here; the scores are those that {published.SOURCE} published, of "
             f"tables rounded to {published.TABLE_PRECISION}."
         )
-    if others and set(scores["collection"]) == {published.COLLECTION}:
+    if others and set(scores["collection"]) == {COLLECTION}:
         said.append(f"Not run here, and nothing published to show: {listing(others)}.")
     elif others:
         said.append(
-            f"Not run here: {listing(others)}; published scores are of the collection {published.COLLECTION} "
+            f"Not run here: {listing(others)}; published scores are of the collection {COLLECTION} "
             "and would not compare."
         )
     hidden = rows[rows["mark"] == NOT_DRAWN]

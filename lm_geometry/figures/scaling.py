@@ -20,11 +20,10 @@ from lm_geometry.figures.published_points import (
 from lm_geometry.figures.score_points import OVER_QUERIES, OVER_SEEDS
 from lm_geometry.figures.style import Drawing
 from lm_geometry.figures.width_axis import finish_width_axis
-from lm_geometry.metric_names import metric_name
 from lm_geometry.natural_order import natural_key
 from lm_geometry.tables import figure_data
 from lm_geometry.tables.retrieval_scores import OK
-from lm_geometry.wording import listing
+from lm_geometry.wording import listing, metric_name
 
 _WIDTH = ["label", "embedding_dim"]
 # A model's variants stand side by side, as intervals on one another could not be told apart: over no more than this

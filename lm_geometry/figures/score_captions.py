@@ -9,9 +9,8 @@ import pyarrow as pa
 from lm_geometry.embeddings.variants import RANDOM_TOKENIZER, parse_variant
 from lm_geometry.figures import score_points
 from lm_geometry.figures.score_points import INTERVAL_SEEDS, OVER_QUERIES, OVER_SEEDS
-from lm_geometry.metric_names import metric_name
 from lm_geometry.tables.retrieval_scores import OK
-from lm_geometry.wording import counted, listing
+from lm_geometry.wording import counted, listing, metric_name
 
 _MEANINGS = {
     "as_is": "the trained table",

@@ -4,14 +4,13 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lm_geometry.claims.embedding_scaling import EQUIVALENT_DIFFERENCE, SETTLED_COSINE
+from lm_geometry.claims.thresholds import EQUIVALENT_DIFFERENCE, SETTLED_COSINE
 from lm_geometry.figures.embedding_geometry import ANISOTROPY, COSINE, RANK, TWONN_020, TWONN_090, WITHOUT_TOKEN
 from lm_geometry.figures.score_points import METRICS
-from lm_geometry.metric_names import metric_name
 from lm_geometry.natural_order import natural_key
 from lm_geometry.summary.markup import table
 from lm_geometry.tables.embedding_geometry import OK
-from lm_geometry.wording import listing
+from lm_geometry.wording import listing, metric_name
 
 _MEASURES = {
     ANISOTROPY: "anisotropy",

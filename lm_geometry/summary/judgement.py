@@ -5,12 +5,11 @@ from collections.abc import Iterable
 import pandas as pd
 
 from lm_geometry.claims.words import claims_words
-from lm_geometry.metric_names import metric_name
 from lm_geometry.published_comparison import comparison_words, scored_name
 from lm_geometry.summary.markup import counted, folded, interval, paragraph, table
 from lm_geometry.tables.claims import NOT_RUN
 from lm_geometry.tables.published_comparison import DIFFERS
-from lm_geometry.wording import listing
+from lm_geometry.wording import listing, metric_name
 
 MOST_DIFFERING = 20
 """So many published values that ours differ from are on the page; the table has all."""

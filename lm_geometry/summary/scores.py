@@ -5,11 +5,10 @@ import pandas as pd
 from lm_geometry.figures.score_captions import below_random_sentence
 from lm_geometry.figures.score_points import METRICS
 from lm_geometry.figures.style import short_names
-from lm_geometry.metric_names import metric_name
 from lm_geometry.natural_order import natural_key
 from lm_geometry.summary.markup import counted, interval, paragraph, table
 from lm_geometry.tables.retrieval_scores import OK
-from lm_geometry.wording import listing, span
+from lm_geometry.wording import listing, metric_name, span
 
 ALPHA = 0.05
 

@@ -89,10 +89,15 @@ def test_edited_claims_are_judged_again_and_nothing_is_scored(checkout):
     checkout.append("lm_geometry/claims/verdict.py")
     assert checkout.rules_to_run() == {
         "judge_scaling_claims": 1,
-        "plot_embedding_training": 1,
         "write_summary": 1,
         "all": 1,
     }
+
+
+def test_edited_words_reach_figures_and_page_only(checkout):
+    checkout.append("lm_geometry/wording.py")
+    rules = checkout.rules_to_run()
+    assert {name for name in rules if not name.startswith("plot_")} == {"compare_published", "write_summary", "all"}
 
 
 def test_an_edited_published_value_is_compared_again_and_nothing_is_scored(checkout):

@@ -88,6 +88,21 @@ def test_one_file_of_weights_is_a_model_and_an_absent_one_is_said_to_be_left_out
     assert more == {"resolve_model": 1, "measure_embedding_table": 1, **dict.fromkeys(of_a_table, 1)}
 
 
+def test_a_study_whose_models_are_all_absent_is_refused_in_one_line(fresh):
+    entry = '{source: "embedded:tiny-neox-16", suite: Tiny, revision: step8}'
+    fresh.edit("tiny.yaml", entry, "{source: ./no.pt, suite: Tiny, tokenizer: 'embedded:gpt_neox', optional: true}")
+    text = (fresh.folder / "tiny.yaml").read_text()
+    (fresh.folder / "tiny.yaml").write_text(
+        text.replace("  training: {tiny-16: {revisions: [step0, step8]}}\n", "").replace(
+            "[tiny-16, tiny-bert]", "[tiny-bert]"
+        )
+    )
+    done = fresh.snakemake("--dry-run")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == "embedding_scaling.suites: Tiny: all of their models are optional and absent; add their files"
+
+
 def test_a_study_that_is_left_out_leaves_no_hole_in_a_path(fresh):
     config = fresh.folder / "tiny.yaml"
     scaling = config.read_text().partition("representation_dynamics:")[0]
