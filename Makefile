@@ -36,7 +36,7 @@ plan: $(VENV)/.runtime  ## Say what a run will fetch, store and compute, from fi
 
 # A file's tests stay together: they share what is slow to make. One thread each, or the processes fight over the cores.
 test: $(VENV)/.tests  ## Run the tests, on CORES cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES:all=auto) --dist loadfile
 
 lint: $(VENV)/.tests  ## Check format and style of code, rules and workflow
 	$(BIN)/python -m ruff check .
