@@ -80,7 +80,7 @@ def test_a_zip_must_hold_one_file_apart_from_the_mac_shadow(tmp_path):
         copy_unpacked(source, tmp_path / "raw")
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["plain", "gzip"])
 def test_an_empty_file_is_an_error(tmp_path, content):
     source = tmp_path / "corpus"
     source.write_bytes(content)
