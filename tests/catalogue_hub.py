@@ -88,10 +88,11 @@ def _named() -> dict[str, set[str]]:
     named: dict[str, set[str]] = {}
     for path in CONFIGS:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        training = config.get("representation_dynamics", {}).get("training", {})
+        studies = [config.get(study, {}) for study in ("embedding_scaling", "representation_dynamics")]
         for model, entry in config["models"].items():
             if not entry["source"].startswith("."):
-                revisions = training.get(model, {}).get("revisions", [])
+                followed = [study.get("training", {}).get(model, {}).get("revisions", []) for study in studies]
+                revisions = [revision for revisions in followed for revision in revisions]
                 named.setdefault(entry["source"], set()).update(revisions, [entry.get("revision", "main")])
             named.setdefault(entry.get("tokenizer", entry["source"]), {"main"})
     return named

@@ -36,6 +36,12 @@ def snakemake(checkout, home, *arguments, hub=None, token=TOKEN):
     )
 
 
+def followed(config, model):
+    """Return the revisions of a model that either study follows over training."""
+    studies = (config.get(study, {}).get("training", {}) for study in ("embedding_scaling", "representation_dynamics"))
+    return [revision for training in studies for revision in training.get(model, {}).get("revisions", [])]
+
+
 def runs(name):
     """Return (model, revision) and source of all runs of a config but the optional ones."""
     config = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
@@ -43,7 +49,7 @@ def runs(name):
     dynamics = config.get("representation_dynamics", {})
     found = {}
     for model, entry in config["models"].items():
-        revisions = list(dynamics.get("training", {}).get(model, {}).get("revisions", []))
+        revisions = followed(config, model)
         if entry["suite"] in suites or model in dynamics.get("profiles", []):
             revisions.append(entry.get("revision", "main"))
         if not entry.get("optional"):
@@ -58,11 +64,10 @@ def listed(name):
     partner = {(row["hub_id"], row["revision"]): row["shares_with"] for row in copies}
     found = runs(name)
     config = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
-    training = config.get("representation_dynamics", {}).get("training", {})
     partners = {
         (model, partner[source, revision]): source
         for (model, revision), source in found.items()
-        if (source, revision) in partner and revision in training.get(model, {}).get("revisions", [])
+        if (source, revision) in partner and revision in followed(config, model)
     }
     return {**found, **partners}
 

@@ -167,7 +167,9 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
     assert checkout.rules_to_run() == {}
     config.write_text(config.read_text() + "\n")
     rules = checkout.rules_to_run()
-    assert {name: rules[name] for name in rules if name not in GEOMETRY_AND_BELOW} == {
+    # The listing changed, and with it the table of duplicates, which tables over training read too.
+    below = {**GEOMETRY_AND_BELOW, **TRAINING_AND_BELOW}
+    assert {name: rules[name] for name in rules if name not in below} == {
         "resolve_model": 1,
         "fetch_tokenizer": 1,
         "fetch_checkpoint": 1,
