@@ -90,5 +90,5 @@ def test_geometry_of_every_layer_of_a_trained_decoder(results):
 
 def test_figures_are_there_in_every_format(results):
     found = {path.relative_to(results / "figures").as_posix() for path in (results / "figures").rglob("*.*")}
-    names = ("suite_scaling/Stories", "all_suites", "profiles")
+    names = ("suite_scaling/Stories", "all_suites", "embedding_geometry", "profiles")
     assert found == {f"{name}.{ending}" for name in names for ending in ("png", "svg", "pdf", "parquet", "csv", "rst")}
