@@ -90,7 +90,8 @@ def describe_raw(raw: Path) -> dict[str, Any]:
 
 
 def _text_pages(raw: Path, _counts: Counts) -> Iterator[str]:
-    return plain_pages(raw.read_bytes())
+    with raw.open("rb") as stream:
+        yield from plain_pages(stream)
 
 
 def _dump_pages(raw: Path, counts: Counts) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Running text: fetching a corpus, cleaning it to prose, cutting it into chunks. No tokenizer and no model in here."""
+"""Running text: fetching a corpus, cleaning it to prose, cutting it into chunks. No model in here."""

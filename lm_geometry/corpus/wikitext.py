@@ -129,7 +129,8 @@ def _render_external_link(node: nodes.ExternalLink) -> str:
 
 
 def _render_heading(node: nodes.Heading) -> str:
-    return f"\n{_MARK}{_render(node.title).strip()}\n"
+    # Text on the heading's own line, which MediaWiki forbids, is a paragraph; the mark keeps it, for a blank leads it.
+    return f"\n{_MARK}{_render(node.title).strip()}\n\n{_MARK}"
 
 
 def _render_tag(node: nodes.Tag) -> str:

@@ -10,8 +10,9 @@ import pytest
 from mwparserfromhell.parser import ParserError
 
 from lm_geometry import provenance
+from lm_geometry.corpus import pages as pages_module
 from lm_geometry.corpus.dump import read_dump
-from lm_geometry.corpus.pages import read_pages, write_pages
+from lm_geometry.corpus.pages import plain_pages, read_pages, write_pages
 from lm_geometry.tables.files import read_table
 from scripts.clean_enwik8 import clean_enwik8
 from scripts.fetch_enwik8 import fetch_enwik8
@@ -97,10 +98,6 @@ def test_a_slice_from_the_middle_of_a_dump(tmp_path):
 
 
 def test_a_dump_read_in_small_pieces():
-    class Trickle(io.BytesIO):
-        def read(self, size=-1):
-            return super().read(min(size, 3) if size > 0 else 3)
-
     assert list(read_dump(Trickle(dump("An ant.", "A bee.")))) == ["An ant.", "A bee."]
 
 
@@ -160,6 +157,51 @@ def test_plain_text_is_taken_as_it_is(tmp_path):
     assert (row["format"], row["pages"], row["redirects"]) == ("plain_text", 2, 0)
 
 
+class Trickle(io.BytesIO):
+    """A file that gives three bytes at a time."""
+
+    def read(self, size=-1):
+        return super().read(min(size, 3) if size > 0 else 3)
+
+
+def test_a_plain_text_read_in_small_pieces():
+    data = "\ufeffAn ant costs €5 and 🐜.\r\n\fA bee.\r\n\f\f".encode()
+    assert list(plain_pages(Trickle(data))) == ["An ant costs €5 and 🐜.", "A bee."]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"An ant caf\xe9 here", "byte 0xe9 at offset 10 "),
+        (b"An ant\xe2\x82", "byte 0xe2 at offset 6 .unexpected end"),
+        (b"An \xe2\x82ant", "byte 0xe2 at offset 3 "),
+        (b"\xef\xbb\xbfAn \xff", "byte 0xff at offset 6 "),
+        (b"An ant\0", "a NUL byte at offset 6"),
+    ],
+)
+def test_an_error_s_place_is_counted_from_the_beginning(data, message):
+    with pytest.raises(ValueError, match=message):
+        list(plain_pages(Trickle(data)))
+
+
+def test_memory_does_not_grow_with_a_plain_text():
+    class Endless(io.RawIOBase):
+        """Pages of 70 kB, 40 MB together, never held whole."""
+
+        blocks = iter(["An änt walks. ".encode() * 5000 + b"\f"] * 600)
+
+        def read(self, size=-1):
+            return next(self.blocks, b"")
+
+    tracemalloc.start()
+    try:
+        assert sum(len(text) for text in plain_pages(Endless())) == 600 * (70_000 - 1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+
+
 def test_a_cleaned_corpus_is_a_plain_text_that_stays_the_same(tmp_path):
     first, _ = clean(tmp_path, dump("An ant.\n\nIt walks.", "A bee."))
     second, _ = clean(tmp_path, first.encode())
@@ -182,8 +224,10 @@ def test_what_is_no_text_is_an_error(tmp_path, data, message):
     assert not (tmp_path / "clean.txt").exists()
 
 
-def test_pages_come_back_as_they_were_written(tmp_path):
-    for pages in ([], ["one"], ["one\n\ntwo", "three\x85four\u2028five", "six"]):
+@pytest.mark.parametrize("block", [1, 3, 1 << 20])
+def test_pages_come_back_as_they_were_written(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(pages_module, "_BLOCK", block)
+    for pages in ([], ["one"], ["one\n\ntwo", "three\x85four\u2028five", "six"], ["€", "", "\ufeffseven"]):
         with (tmp_path / "clean.txt").open("w", encoding="utf-8", newline="") as file:
             write_pages(pages, file)
         assert read_pages(tmp_path / "clean.txt") == pages

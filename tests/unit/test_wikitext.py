@@ -61,6 +61,11 @@ CASES = {
     "entity of a lone surrogate": ("a&#xD800;b", "a\ufffdb"),
     "written tag is text": ("the &lt;a&gt; tag", "the <a> tag"),
     "headings": ("A.\n== Life ==\nB.\n=== ''Late'' life ===\nC.", "A.\n\nLife\n\nB.\n\nLate life\n\nC."),
+    "text on a heading's line": (
+        "A.\n== Life == Ants walk.\n==''Odd''== was\n== Bees ==<!-- c -->\n== Wasps ==<ref>S.</ref>\nB.",
+        "A.\n\nLife\n\nAnts walk.\n\nOdd\n\nwas\n\nBees\n\nWasps\n\nB.",
+    ),
+    "preformatted line below a heading": ("A.\n== Life ==\n  for x in ants\nB.", "A.\n\nLife\n\nB."),
     "lists": ("* an ant\n** a [[bee]]\n# one\n: aside\n; term\n*\nend", "an ant\na bee\none\naside\nterm\nend"),
     "html list": ("<ul><li>ant</li><li>bee</li></ul>", "ant\nbee"),
     "rule": ("A.\n----\nB.", "A.\nB."),
