@@ -7,15 +7,19 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import demo, dry_run, embedding_fetch, embedding_study
+from benchmarks import corpus, demo, dry_run, embedding_fetch, embedding_study, geometry, hidden_states, plan
 from lm_geometry.tables.files import write_text
 from lm_geometry.version import __version__
 
 BENCHMARKS = {
     "demo": demo,
+    "plan": plan,
     "dry_run": dry_run,
     "embedding_fetch": embedding_fetch,
     "embedding_study": embedding_study,
+    "corpus": corpus,
+    "hidden_states": hidden_states,
+    "geometry": geometry,
 }
 
 

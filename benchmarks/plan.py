@@ -121,7 +121,7 @@ def _collection(folder: Path) -> tuple[int, int, int]:
 
 def _dynamics(results: Path, model: str, revision: str, facts: ModelFacts) -> Iterator[Comparison]:
     job = f"{model}/{revision}"
-    measures = results / "geometry" / model / revision / "anisotropy.parquet"
+    measures = results / "geometry" / model / revision / "batches.parquet"
     if not measures.is_file():
         return
     settings = provenance.read(measures)["settings"]
@@ -131,9 +131,8 @@ def _dynamics(results: Path, model: str, revision: str, facts: ModelFacts) -> It
     yield from _compare(results, "dump_hidden_states", job, job, planned)
     batch = settings["batch_size"]
     memory = cost.measuring_memory(tokens, facts.hidden_width, batch)
-    sizes = (facts.n_states, settings["n_batches"], batch, facts.hidden_width)
-    yield from _compare(results, "measure_anisotropy", job, job, (memory, cost.spectrum_seconds(*sizes)))
-    yield from _compare(results, "measure_intrinsic_dimension", job, job, (memory, cost.dimension_seconds(*sizes)))
+    seconds = cost.geometry_seconds(facts.n_states, settings["n_batches"], batch, facts.hidden_width)
+    yield from _compare(results, "measure_geometry", job, job, (memory, seconds))
 
 
 def _compare(results: Path, rule: str, job: str, file: str, planned: tuple[float, float]) -> Iterator[Comparison]:

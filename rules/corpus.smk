@@ -55,6 +55,7 @@ rule sample_chunks:
     input:
         clean=results("corpora/{corpus}/clean.txt"),
         statistics=results("corpora/{corpus}/statistics.parquet"),
+        tokenizer=dynamics.counting_files(),
     output:
         chunks=results("corpora/{corpus}/chunks.parquet"),
     log:
@@ -68,7 +69,8 @@ rule sample_chunks:
         mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=8),
         runtime=plan.minutes(5),
     params:
-        chunk_characters=dynamics.setting("chunk_characters"),
+        chunk_characters=None if dynamics.chunk_tokens else dynamics.setting("chunk_characters"),
+        chunk_tokens=dynamics.chunk_tokens,
         n_chunks=dynamics.setting("n_chunks"),
         seed=dynamics.setting("seed"),
         code=code("sample_chunks"),

@@ -233,9 +233,43 @@ rule plot_profiles:
         "../scripts/plot_profiles.py"
 
 
+rule plot_dimension_scale:
+    input:
+        geometry=results("tables/geometry.parquet"),
+    output:
+        png=report(
+            results("figures/dimension_scale.png"),
+            caption="captions/dimension_scale.rst",
+            category="Representation dynamics",
+            labels={"figure": "dimension against scale"},
+        ),
+        svg=results("figures/dimension_scale.svg"),
+        pdf=results("figures/dimension_scale.pdf"),
+        data=results("figures/dimension_scale.parquet"),
+        csv=results("figures/dimension_scale.csv"),
+        caption=results("figures/dimension_scale.rst"),
+    log:
+        results("logs/plot_dimension_scale.log"),
+    benchmark:
+        results("timings/plot_dimension_scale.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        profiles=[[run.model, run.revision] for run in dynamics.profiles],
+        code=code("plot_dimension_scale"),
+    message:
+        "Plotting the dimension against the number of tokens."
+    script:
+        "../scripts/plot_dimension_scale.py"
+
+
 rule plot_training_dimension:
     input:
         geometry=results("tables/geometry.parquet"),
+        layer_means=results("tables/geometry_layer_means.parquet"),
         duplicates=results("tables/duplicate_checkpoints.parquet"),
     output:
         png=report(
@@ -303,11 +337,47 @@ rule plot_training_anisotropy:
         "../scripts/plot_training_anisotropy.py"
 
 
+rule plot_training_heatmap:
+    input:
+        geometry=results("tables/geometry.parquet"),
+        duplicates=results("tables/duplicate_checkpoints.parquet"),
+    output:
+        png=report(
+            results("figures/training_heatmap/{model}.png"),
+            caption="captions/training_heatmap.rst",
+            category="Representation dynamics",
+            labels={"figure": "layers over training", "model": "{model}"},
+        ),
+        svg=results("figures/training_heatmap/{model}.svg"),
+        pdf=results("figures/training_heatmap/{model}.pdf"),
+        data=results("figures/training_heatmap/{model}.parquet"),
+        csv=results("figures/training_heatmap/{model}.csv"),
+        caption=results("figures/training_heatmap/{model}.rst"),
+    log:
+        results("logs/plot_training_heatmap/{model}.log"),
+    benchmark:
+        results("timings/plot_training_heatmap/{model}.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        model="{model}",
+        revisions=lambda wildcards: dynamics.training[wildcards.model],
+        code=code("plot_training_heatmap"),
+    message:
+        "Plotting the layers of {wildcards.model} over training."
+    script:
+        "../scripts/plot_training_heatmap.py"
+
+
 rule write_summary:
     input:
         figures=study.figure_files("png"),
         captions=study.figure_files("rst"),
         tables=study.table_files(),
+        corpus=dynamics.corpus_statistics(),
     output:
         summary=results("summary.html"),
     log:

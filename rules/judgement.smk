@@ -1,4 +1,4 @@
-# The embedding study's verdicts: paired tests, claims, published values.
+# Verdicts: paired tests, both studies' claims, published values.
 
 
 rule compare_scores:
@@ -32,8 +32,7 @@ rule judge_scaling_claims:
         scores=results("tables/retrieval_scores.parquet"),
         training=[results("tables/embedding_training.parquet")] if scaling.training else [],
     output:
-        claims=results("tables/claims.parquet"),
-        csv=results("tables/claims.csv"),
+        claims=results("claims/embedding_scaling.parquet"),
     log:
         results("logs/judge_scaling_claims.log"),
     benchmark:
@@ -52,6 +51,55 @@ rule judge_scaling_claims:
         "Testing what the embedding study claims."
     script:
         "../scripts/judge_scaling_claims.py"
+
+
+rule judge_dynamics_claims:
+    input:
+        batches=results("tables/geometry_batches.parquet"),
+        duplicates=results("tables/duplicate_checkpoints.parquet"),
+    output:
+        claims=results("claims/representation_dynamics.parquet"),
+    log:
+        results("logs/judge_dynamics_claims.log"),
+    benchmark:
+        results("timings/judge_dynamics_claims.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB, per_input=25),
+        runtime=plan.minutes(10),
+    params:
+        profiles=[[run.model, run.revision] for run in dynamics.profiles],
+        training=dynamics.training,
+        corpus=dynamics.corpus,
+        code=code("judge_dynamics_claims"),
+    message:
+        "Testing what the dynamics study claims."
+    script:
+        "../scripts/judge_dynamics_claims.py"
+
+
+rule collect_claims:
+    input:
+        claims=study.claims_files(),
+    output:
+        table=results("tables/claims.parquet"),
+        csv=results("tables/claims.csv"),
+    log:
+        results("logs/collect_claims.log"),
+    benchmark:
+        results("timings/collect_claims.tsv")
+    conda:
+        "../envs/analysis.yaml"
+    resources:
+        mem_mb=plan.memory_mb(plan.LIGHT_MB),
+        runtime=plan.minutes(5),
+    params:
+        code=code("collect_claims"),
+    message:
+        "Collecting the verdicts on the studies' claims."
+    script:
+        "../scripts/collect_claims.py"
 
 
 rule compare_published:

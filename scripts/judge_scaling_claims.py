@@ -12,7 +12,7 @@ from lm_geometry.published import FILES, read_published
 from lm_geometry.tables import embedding_training, retrieval_scores
 from lm_geometry.tables import query_scores as per_query
 from lm_geometry.tables.claims import SCHEMA
-from lm_geometry.tables.files import read_table, write_csv, write_table
+from lm_geometry.tables.files import read_table, write_table
 
 
 def judge_scaling_claims(
@@ -21,12 +21,11 @@ def judge_scaling_claims(
     scores: Path,
     training: list[Path],
     claims: Path,
-    csv: Path,
     models: list[Mapping[str, str | None]],
     collection: str,
     reference: Sequence[Path] = FILES,
 ) -> None:
-    """Write a verdict on each claim of the embedding study, as Parquet and CSV.
+    """Write a verdict on each claim of the embedding study.
 
     Parameters
     ----------
@@ -36,8 +35,8 @@ def judge_scaling_claims(
         The table ``retrieval_scores``.
     training : list of Path
         The table ``embedding_training``; none where no model is followed over training.
-    claims, csv : Path
-        Outputs.
+    claims : Path
+        Output.
     models : list of mappings
         The config's models, run or not: model, suite, hub_id and reference (None where the config has none).
     collection : str
@@ -65,7 +64,6 @@ def judge_scaling_claims(
     table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
     settings = {"collection": collection, "models": [entry["model"] for entry in models]}
     write_table(claims, table, SCHEMA, inputs=[*query_scores, scores, *training], settings=settings)
-    write_csv(csv, table)
 
 
 def _read(paths: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:

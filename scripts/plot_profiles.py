@@ -1,14 +1,15 @@
-"""Draw anisotropy and dimension over the layers, encoders against decoders."""
+"""Draw anisotropy and dimension over the layers, encoders beside decoders."""
 
 from pathlib import Path
 
-from lm_geometry.figures import dynamics, style
+from lm_geometry.figures import style
+from lm_geometry.figures.dynamics.profiles import layer_profiles
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table
 
 
 def plot_profiles(*, geometry: Path, profiles: list[list[str]], **files: Path) -> None:
-    """Draw anisotropy and dimension over the layers, encoders against decoders.
+    """Draw anisotropy and dimension over the layers, encoders beside decoders.
 
     Parameters
     ----------
@@ -19,7 +20,7 @@ def plot_profiles(*, geometry: Path, profiles: list[list[str]], **files: Path) -
     **files : Path
         The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
-    drawing = dynamics.layer_profiles(read_table(geometry), revisions=dict(profiles))
+    drawing = layer_profiles(read_table(geometry), revisions=dict(profiles))
     style.save(drawing, **files, inputs=[geometry], settings={"profiles": profiles})
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lm_geometry.figures import dynamics, style
+from lm_geometry.figures import style
+from lm_geometry.figures.dynamics.training_anisotropy import training_anisotropy
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table
 
@@ -25,7 +26,7 @@ def plot_training_anisotropy(
     **files : Path
         The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
-    drawing = dynamics.training_anisotropy(
+    drawing = training_anisotropy(
         read_table(geometry), model=model, revisions=revisions, duplicates=read_table(duplicates)
     )
     style.save(drawing, **files, inputs=[geometry], settings={"model": model, "revisions": revisions})

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from lm_geometry.figures import dynamics, style
+from lm_geometry.figures import style
+from lm_geometry.figures.dynamics.training_dimension import training_dimension
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table
 
 
 def plot_training_dimension(
-    *, geometry: Path, duplicates: Path, model: str, revisions: list[str], **files: Path
+    *, geometry: Path, layer_means: Path, duplicates: Path, model: str, revisions: list[str], **files: Path
 ) -> None:
     """Draw a model's layer-averaged dimension over training.
 
@@ -16,6 +17,8 @@ def plot_training_dimension(
     ----------
     geometry : Path
         The table ``geometry``.
+    layer_means : Path
+        The table ``geometry_layer_means``.
     duplicates : Path
         The table ``duplicate_checkpoints``.
     model : str
@@ -25,10 +28,15 @@ def plot_training_dimension(
     **files : Path
         The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
     """
-    drawing = dynamics.training_dimension(
-        read_table(geometry), model=model, revisions=revisions, duplicates=read_table(duplicates)
+    drawing = training_dimension(
+        read_table(geometry),
+        read_table(layer_means),
+        model=model,
+        revisions=revisions,
+        duplicates=read_table(duplicates),
     )
-    style.save(drawing, **files, inputs=[geometry], settings={"model": model, "revisions": revisions})
+    inputs = [geometry, layer_means]
+    style.save(drawing, **files, inputs=inputs, settings={"model": model, "revisions": revisions})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ TABLES = {
     "embedding_geometry": "embedding_geometry",
     "embedding_training": "training",
     "geometry": "geometry",
+    "geometry_layer_means": "layer_means",
+    "geometry_comparisons": "geometry_comparisons",
     "ledger": "ledger",
 }
 """What the page calls each table."""
@@ -25,7 +27,9 @@ TABLES = {
 LINKS = {"PNG": ".png", "SVG": ".svg", "PDF": ".pdf", "data (Parquet)": ".parquet", "data (CSV)": ".csv"}
 
 
-def write_summary(*, figures: list[Path], captions: list[Path], tables: list[Path], summary: Path, title: str) -> None:
+def write_summary(
+    *, figures: list[Path], captions: list[Path], tables: list[Path], corpus: list[Path], summary: Path, title: str
+) -> None:
     """Write one static page with every figure, the gaps, the headline numbers and the provenance.
 
     Parameters
@@ -34,6 +38,8 @@ def write_summary(*, figures: list[Path], captions: list[Path], tables: list[Pat
         PNG files, and the caption of each in the same order; the other formats and the data lie beside them.
     tables : list of Path
         The result tables of the studies that were run, and the ledger of their checkpoints; see ``TABLES``.
+    corpus : list of Path
+        What the cleaning of the corpus found, one file or none.
     summary : Path
         The page, written; it links to the figures by relative paths.
     title : str
@@ -42,10 +48,12 @@ def write_summary(*, figures: list[Path], captions: list[Path], tables: list[Pat
     Raises
     ------
     ValueError
-        If figures and captions differ in number, or a table is none of these.
+        If figures and captions differ in number, a table is none of these, or the statistics are of several corpora.
     """
     if len(figures) != len(captions):
         raise ValueError(f"every figure needs its caption: got {len(figures)} figures and {len(captions)} captions")
+    if len(corpus) > 1:
+        raise ValueError(f"a run has one corpus, got the statistics of {len(corpus)}")
     unknown = [path.name for path in tables if path.stem not in TABLES]
     if unknown:
         raise ValueError(f"the summary knows the tables {sorted(TABLES)}, got also {unknown}")
@@ -54,6 +62,7 @@ def write_summary(*, figures: list[Path], captions: list[Path], tables: list[Pat
         pictures=[_picture(*pair, folder=summary.parent) for pair in zip(figures, captions, strict=True)],
         provenance={path.stem: provenance.read(path) for path in tables},
         **{TABLES[path.stem]: read_table(path) for path in tables},
+        corpus=read_table(corpus[0]) if corpus else None,
     )
     write_text(summary, html)
 

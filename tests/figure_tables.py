@@ -3,9 +3,28 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from lm_geometry.tables import duplicate_checkpoints, embedding_geometry, embedding_training
+from lm_geometry.tables import (
+    duplicate_checkpoints,
+    embedding_geometry,
+    embedding_training,
+    geometry,
+    geometry_layer_means,
+)
+from lm_geometry.tables.geometry_statistics import (
+    ANISOTROPY,
+    DECIMATED,
+    FREQUENCY_NULL,
+    LINEAR_090,
+    MARCHENKO_PASTUR,
+    MATCHED,
+    ONE_DIMENSION,
+    TWONN_020,
+    TWONN_090,
+    WITHOUT_FIRST,
+)
 
 WIDTHS = {"pythia-70m": 512, "pythia-1.4b": 2048, "pythia-1b": 2048, "pythia-14m": 128}
 IN_ORDER = ["pythia-14m", "pythia-70m", "pythia-1b", "pythia-1.4b"]
@@ -114,6 +133,78 @@ def embedding_geometry_rows():
 def embedding_geometry_table():
     """Return ``embedding_geometry_rows`` as a table."""
     return pa.Table.from_pylist(embedding_geometry_rows(), schema=embedding_geometry.SCHEMA)
+
+
+MODELS = {
+    "neox-64": ("decoder", 3, 64, True),
+    "neox-16": ("decoder", 2, 16, True),
+    "bert-64": ("encoder", 3, 64, False),
+}
+"""Stack, layers, width, and whether layer 0 is a bare look-up, of the models of ``geometry_rows``."""
+
+DIMENSIONS = (TWONN_090, TWONN_020, LINEAR_090, *DECIMATED.values())
+MEASURED = (ANISOTROPY, WITHOUT_FIRST, FREQUENCY_NULL, MARCHENKO_PASTUR, "participation_ratio", *DIMENSIONS)
+
+
+def geometry_row(model, statistic, value, *, layer, revision="main", step=None, after_final_norm=False, **facts):
+    """Return a row of ``geometry`` of a model of ``MODELS``; its interval reaches 0.2 to either side."""
+    stack, _, width, lookup = MODELS[model]
+    matched, missing = statistic.endswith(MATCHED), value is None
+    n_vectors = (611 if matched else 2048) - (8 if statistic.startswith(WITHOUT_FIRST) else 0)
+    judged = statistic.removesuffix(MATCHED) in (TWONN_090, TWONN_020) and not missing
+    return {
+        "model": model, "suite": "Embedded", "kind": stack, "stack": stack, "revision": revision, "step": step,
+        "layer": layer, "after_final_norm": after_final_norm, "context_free": lookup and layer == 0, "width": width,
+        "statistic": statistic, "value": value, "std": None if missing else 0.1,
+        "ci_low": None if missing else value - 0.2, "ci_high": None if missing else value + 0.2, "n_batches": 8,
+        "batch_size": 2048, "n_vectors": n_vectors,
+        "n_distinct": n_vectors - (1500 if lookup and layer == 0 and not matched else 5), "n_used": None,
+        "status": "ok", "value_all_tokens": None, "n_all_tokens": None, "dtype": "float32", "duplicate_of": None,
+        "label": ONE_DIMENSION if judged else None, **facts,
+    }  # fmt: skip
+
+
+def geometry_rows():
+    """Return rows of ``geometry``: three models at main, one of them over training with a layer that has a gap."""
+    rng = np.random.default_rng(1)
+    runs = [(model, "main", None) for model in MODELS] + [("neox-64", f"step{step}", step) for step in (0, 1, 16, 256)]
+    rows = []
+    for model, revision, step in runs:
+        _, n_layers, _, lookup = MODELS[model]
+        layers = [(layer, False) for layer in range(n_layers + 1)] + ([(n_layers, True)] if lookup else [])
+        for layer, after in layers:
+            place = {"layer": layer, "after_final_norm": after, "revision": revision, "step": step}
+            for name in (name + kind for name in MEASURED for kind in ("", MATCHED)):
+                value = float(rng.random() + (8 if name.startswith("twonn") else 0))
+                bad = revision == "step16" and layer == 2 and name == TWONN_090
+                gap = {"status": "too few distinct rows"} if bad else {}
+                rows.append(geometry_row(model, name, None if bad else value, **place, **gap))
+    return rows
+
+
+def geometry_table():
+    """Return ``geometry_rows`` as a table."""
+    return pa.Table.from_pylist(geometry_rows(), schema=geometry.SUMMARY)
+
+
+def layer_means_table(table):
+    """Return the rows of ``geometry_layer_means`` of a table ``geometry``, with intervals of 0.3 to each side."""
+    frame = table.to_pandas() if isinstance(table, pa.Table) else table
+    rows = []
+    layers = frame[~frame["after_final_norm"] & ~frame["context_free"]]
+    for (model, revision, stack, statistic), group in layers.groupby(["model", "revision", "stack", "statistic"]):
+        gaps = group[group["value"].isna()]
+        mean = math.nan if len(gaps) else group["value"].mean()
+        rows.append(
+            {
+                **group.iloc[0].to_dict(), "model": model, "revision": revision, "stack": stack, "statistic": statistic,
+                "value": mean, "ci_low": mean - 0.3, "ci_high": mean + 0.3, "n_layers": len(group),
+                "n_distinct": group["n_distinct"].min(),
+                "status": f"no value in layers {gaps['layer'].iloc[0]}" if len(gaps) else "ok",
+            }
+        )  # fmt: skip
+    means = pd.DataFrame(rows, columns=geometry_layer_means.SCHEMA.names).astype({"step": "Int64"})
+    return pa.Table.from_pandas(means, schema=geometry_layer_means.SCHEMA, preserve_index=False)
 
 
 def line_of(axes, color, *, marker=None):

@@ -6,7 +6,9 @@ else it is contradicted, with the smallest p of a mean below zero, times the num
 two-sided, so that 0.05 stands for 0.025 in either direction, and agrees with a 95 % interval.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats would take a second to import
@@ -108,10 +110,98 @@ def difference_within(value: float, low: float, high: float, n: int, *, margin: 
 
 
 def mean_above_zero(values: np.ndarray) -> Evidence:
-    """Test by t whether independent ``values``, shape (n,), have a mean above zero."""
-    test = paired_t(values)
-    p, supports = _conjunction(test.mean, test.p)
-    return Evidence(*_interval(test, 0), p, supports, len(values))
+    """Test by t whether every column of independent values has a mean above zero.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Shape (units, columns), or (units,) for one.
+
+    Returns
+    -------
+    Evidence
+        The estimate is the least of the means.
+    """
+    tests = paired_t(values)
+    p, supports = _conjunction(tests.mean, tests.p)
+    return Evidence(*_interval(tests, int(tests.mean.argmin())), p, supports, len(values))
+
+
+def held_out_range(values: np.ndarray) -> np.ndarray:
+    """Return each unit's largest less least column, with the two columns chosen on all other units.
+
+    Chosen on the same units, the largest and the least would be noise's own, and even equal columns would have a range.
+    So the mean is at most the range of the columns' true means, and it is 0 where those are equal.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Shape (units, columns), of two units or more.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (units,).
+    """
+    others = values.sum(axis=0) - values
+    unit = np.arange(len(values))
+    return values[unit, others.argmax(axis=1)] - values[unit, others.argmin(axis=1)]
+
+
+def held_out_peak(interior: np.ndarray, ends: np.ndarray) -> Evidence:
+    """Test by t whether the best of several columns is above both ends: ``interior_peak`` for few units.
+
+    The units at even places choose the best column and those at odd places test it. Eight units have too few halves
+    and patterns of signs for the many random splits and the sign-flip tests that queries allow.
+
+    Parameters
+    ----------
+    interior, ends : np.ndarray
+        Shape (units, columns): the columns that may be the peak, and those that it must be above.
+
+    Returns
+    -------
+    Evidence
+        The estimate is the chosen column less the end that it is least above, on the units that test. Against a peak no
+        choice is made: one of the ends must be above every interior column, on all units.
+    """
+    chosen = interior[::2].mean(axis=0).argmax()
+    tests = paired_t(interior[1::2, [chosen]] - ends[1::2])
+    if interior.mean(axis=0).max() > ends.mean(axis=0).max():
+        p, supports = (float(tests.p.max()) if (tests.mean > 0).all() else 1.0), True
+    else:
+        against = [paired_t(end[:, None] - interior) for end in ends.T]
+        p_above = [test.p.max() if (test.mean > 0).all() else 1.0 for test in against]
+        p, supports = float(min(1.0, len(p_above) * min(p_above))), False
+    return Evidence(*_interval(tests, int(tests.mean.argmin())), p, supports, len(interior))
+
+
+def true_of_most(evidence: Sequence[Evidence | None], *, share: float) -> Evidence:
+    """Test whether a claim is true of at least a share of several cases (partial conjunction, Benjamini & Heller 2008).
+
+    That it is true of at least k of n is as sure as n - k + 1 times the k-th smallest p for it; that it is not, as that
+    it is false of n - k + 1. The cases may depend on one another, as models on the same text do.
+
+    Parameters
+    ----------
+    evidence : sequence of Evidence or None
+        That of each case; None where there is none, which speaks for neither.
+    share : float
+        0.8 for 80 %.
+
+    Returns
+    -------
+    Evidence
+        The estimate is the share of the cases whose evidence supports the claim; it has no interval.
+    """
+    n, needed = len(evidence), ceil(share * len(evidence) - 1e-9)
+    found = [one for one in evidence if one is not None]
+    supporting = sum(one.supports for one in found)
+    supports = supporting >= needed
+    least = needed if supports else n - needed + 1
+    p = sorted([*(one.p if one.supports == supports else 1.0 for one in found), *[1.0] * (n - len(found))])
+    units = min((one.n for one in found), default=0)
+    return Evidence(supporting / n, None, None, min(1.0, (n - least + 1) * p[least - 1]), supports, units)
 
 
 def interior_peak(interior: np.ndarray, ends: np.ndarray, *, n_splits: int = N_SPLITS, seed: int = 0) -> Evidence:

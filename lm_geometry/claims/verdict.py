@@ -25,11 +25,14 @@ class Claim:
         What is claimed, in a sentence.
     collections_needed : int
         On how many collections, and in every metric of each, it must hold, and be refuted on none, for it to hold.
+    in_every_metric : bool
+        Whether it must hold in every metric that it is tested in, for it to hold of what it is about in any.
     """
 
     name: str
     statement: str
     collections_needed: int = 1
+    in_every_metric: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def judge(findings: Sequence[Finding], *, study: str) -> pd.DataFrame:
     """
     p = _corrected(findings)
     verdicts = [_verdict(finding.found, p_holm) for finding, p_holm in zip(findings, p, strict=True)]
+    _hold_in_every_metric(verdicts, findings)
     _hold_on_enough_collections(verdicts, findings)
     rows = [
         _row(finding, study=study, p_holm=p_holm, verdict=verdict)
@@ -115,6 +119,19 @@ def _verdict(found: Outcome | str, p_holm: float | None) -> tuple[str, str]:
     else:
         verdict, side, obstacle = REFUTED, "against", found.cannot_refute
     return (UNDECIDED, f"the test speaks {side} the claim, but {obstacle}") if obstacle else (verdict, "")
+
+
+def _hold_in_every_metric(verdicts: list[tuple[str, str]], findings: Sequence[Finding]) -> None:
+    """Leave undecided what does not hold in all metrics of a claim that counts only if they agree."""
+    groups: dict[tuple[Claim, str, str], list[int]] = {}
+    for place, finding in enumerate(findings):
+        if finding.claim.in_every_metric:
+            groups.setdefault((finding.claim, finding.about, finding.collection), []).append(place)
+    for places in groups.values():
+        others = [f"{findings[place].metric} ({verdicts[place][0]})" for place in places if verdicts[place][0] != HOLDS]
+        for place in places if others else []:
+            if verdicts[place][0] == HOLDS:
+                verdicts[place] = UNDECIDED, f"it holds in this statistic, but not in {', '.join(others)}"
 
 
 def _hold_on_enough_collections(verdicts: list[tuple[str, str]], findings: Sequence[Finding]) -> None:

@@ -24,8 +24,13 @@ class Dynamics:
         return results_path(self.models.config, relative)
 
     def setting(self, key: str) -> Any:
-        """Return a setting of the study, None where the study is left out."""
-        return self.section[key] if self.section else None
+        """Return a setting of the study, None where the study is left out or a key without a default is."""
+        return self.section.get(key) if self.section else None
+
+    @property
+    def streams(self) -> bool:
+        """Whether hidden states are measured while the model runs, and none are stored."""
+        return self.setting("hidden_states") == "stream"
 
     @property
     def profiles(self) -> list[Run]:
@@ -71,8 +76,28 @@ class Dynamics:
 
     @property
     def n_characters(self) -> int:
-        """Characters of all chunks together, 0 without the study."""
-        return self.section["n_chunks"] * self.section["chunk_characters"] if self.section else 0
+        """Characters of all chunks together, 0 without the study; a guess where chunks are counted in tokens."""
+        if not self.section:
+            return 0
+        counted = self.section.get("chunk_tokens")
+        length = _CHARACTERS_PER_TOKEN * counted["length"] if counted else self.section["chunk_characters"]
+        return self.section["n_chunks"] * length
+
+    @property
+    def chunk_tokens(self) -> int | None:
+        """Tokens per chunk, None where chunks are counted in characters."""
+        counted = self.setting("chunk_tokens")
+        return counted["length"] if counted else None
+
+    @property
+    def counting_tokenizers(self) -> list[str]:
+        """The folder name of the tokenizer that chunks are counted by; none where they are counted in characters."""
+        counted = self.setting("chunk_tokens")
+        return [self.models.tokenizer(counted["tokenizer"])] if counted and self.runs else []
+
+    def counting_files(self) -> list[str]:
+        """Return the tokenizer.json of ``counting_tokenizers``."""
+        return [self._path(f"tokenizers/{name}/tokenizer.json") for name in self.counting_tokenizers]
 
     def corpus_files(self) -> list[str]:
         """Return the corpus' file; none for enwik8 from its public home."""
@@ -84,18 +109,23 @@ class Dynamics:
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 
-    def measure_files(self) -> list[str]:
-        """Return the measures of all runs: two files for each, in the order of ``runs``."""
-        return [
-            self._path(f"geometry/{run.model}/{run.revision}/{measure}.parquet")
-            for run in self.runs
-            for measure in ("anisotropy", "intrinsic_dimension")
-        ]
+    def measure_files(self, name: str) -> list[str]:
+        """Return the measures of all runs, in the order of ``runs``; ``name`` is batches or all_tokens."""
+        return [self._path(f"geometry/{run.model}/{run.revision}/{name}.parquet") for run in self.runs]
+
+    def tables(self) -> list[str]:
+        """Return the names of the study's tables."""
+        return ["geometry", "geometry_layer_means", "geometry_comparisons"] if self.section else []
+
+    def corpus_statistics(self) -> list[str]:
+        """Return what the cleaning of the corpus found; nothing where nothing is run."""
+        return [self._path(f"corpora/{self.corpus}/statistics.parquet")] if self.runs else []
 
     def figures(self) -> list[str]:
         """Return the names of the study's figures."""
         training = [f"{figure}/{model}" for model in self.training for figure in _OVER_TRAINING]
-        return [*(["profiles"] if self.profiles else []), *training]
+        return [*(["profiles", "dimension_scale"] if self.profiles else []), *training]
 
 
-_OVER_TRAINING = ("training_dimension", "training_anisotropy")
+_OVER_TRAINING = ("training_dimension", "training_anisotropy", "training_heatmap")
+_CHARACTERS_PER_TOKEN = 4

@@ -105,9 +105,9 @@ def _local_model(config: dict[str, Any], model: str, place: Path) -> Iterator[st
 
 
 def _needed_revisions(config: dict[str, Any], model: str) -> list[_Needed]:
-    needed: list[_Needed] = [
-        item for study in (SCALING, DYNAMICS) for item in texts_at(config, study, "training", model, "revisions")
-    ]
+    named = [item for study in (SCALING, DYNAMICS) for item in texts_at(config, study, "training", model, "revisions")]
+    # Braces that are left could not be expanded, which is an error of its own.
+    needed: list[_Needed] = [(path, revision) for path, revision in named if "{" not in revision]
     own = text_at(config, "models", model, "revision")
     # A model that is only followed over training needs its own revision just for the tokenizer that lies there.
     brings_tokenizer = text_at(config, "models", model, "tokenizer") is None and not _is_embedded(config, model)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lm_geometry.configuration.lenient import Path, count_at, mapping_at, text_at, texts_at
+from lm_geometry.configuration.lenient import Path, count_at, mapping_at, text_at, texts_at, value_at
+from lm_geometry.configuration.revision_patterns import expand_revisions
 from lm_geometry.configuration.wording import choices, did_you_mean, key_of, say
 
 SCALING = "embedding_scaling"
@@ -25,7 +26,9 @@ def find_name_errors(config: dict[str, Any]) -> Iterator[str]:
     yield from _variants(config)
     yield from _misspelt_collection(config)
     yield from _unused_vocab_rows(config)
+    yield from _patterns(config)
     yield from _steps(config)
+    yield from _counting_tokenizer(config)
     yield from _batches(config)
 
 
@@ -152,6 +155,16 @@ def _tokenizer_label(config: dict[str, Any], model: str) -> str:
     return named or (f"embedded:{recipe.tokenizer}" if recipe else source)
 
 
+def _patterns(config: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each pattern of revisions that could not be expanded."""
+    for study, name in _followed(config):
+        for path, revision in texts_at(config, study, "training", name, "revisions"):
+            try:
+                expand_revisions(revision)
+            except ValueError as error:
+                yield say(path, revision, str(error))
+
+
 def _steps(config: dict[str, Any]) -> Iterator[str]:
     for study in (SCALING, DYNAMICS):
         yield from _steps_of(config, study)
@@ -172,22 +185,50 @@ def _steps_of(config: dict[str, Any], study: str) -> Iterator[str]:
         return
     for name in mapping_at(config, study, "training"):
         for path, revision in texts_at(config, study, "training", name, "revisions"):
+            if "{" in revision:
+                continue
             found = compiled.fullmatch(revision)
             if found is None or not (found[1] or "").isdecimal():
                 fix = "name a revision that holds its step, or set step_pattern"
                 yield say(path, revision, f"{study}.step_pattern '{pattern}' finds no training step in it; {fix}")
 
 
+def _counting_tokenizer(config: dict[str, Any]) -> Iterator[str]:
+    path = (DYNAMICS, "chunk_tokens", "tokenizer")
+    models, name = mapping_at(config, "models"), text_at(config, *path)
+    if name is not None and models and name not in models:
+        yield say(path, name, f"is not among the models; {_guess(name, models)}")
+
+
 def _batches(config: dict[str, Any]) -> Iterator[str]:
-    keys = ("n_chunks", "n_batches", "chunk_characters", "batch_size")
-    n_chunks, n_batches, characters, batch_size = (count_at(config, DYNAMICS, key) for key in keys)
-    if not (n_chunks and n_batches and characters and batch_size):
+    n_chunks, n_batches, batch_size = (
+        count_at(config, DYNAMICS, key) for key in ("n_chunks", "n_batches", "batch_size")
+    )
+    chunk = _chunk_length(config)
+    if not (n_chunks and n_batches and batch_size and chunk):
         return
+    words, most_tokens, likely_tokens = chunk
     group = n_chunks // n_batches
     if group < 1:
         yield say((DYNAMICS, "n_chunks"), n_chunks, f"fewer than n_batches ({n_batches}); raise it")
-    elif group * characters < batch_size * _LEAST_CHARACTERS_PER_TOKEN:
-        tokens = group * characters // _LIKELY_CHARACTERS_PER_TOKEN
+    elif group * most_tokens < batch_size:
+        tokens = int(group * likely_tokens)
         fix = f"lower it to {tokens} or less, or raise n_chunks"
-        holds = f"n_chunks / n_batches = {group} chunks of {characters} characters hold about {tokens} tokens"
+        holds = f"n_chunks / n_batches = {group} chunks of {words} hold about {tokens} tokens"
         yield say((DYNAMICS, "batch_size"), batch_size, f"{holds}; {fix}")
+
+
+def _chunk_length(config: dict[str, Any]) -> tuple[str, float, float] | None:
+    """Return a chunk's length in words, and how many tokens it may hold at most and probably."""
+    if value_at(config, DYNAMICS, "chunk_tokens") is not None:
+        tokens = count_at(config, DYNAMICS, "chunk_tokens", "length")
+        # Other tokenizers than the one that counts may take twice as many.
+        return (f"{tokens} tokens", 2 * tokens, tokens) if tokens else None
+    characters = count_at(config, DYNAMICS, "chunk_characters")
+    if characters is None:
+        return None
+    return (
+        f"{characters} characters",
+        characters / _LEAST_CHARACTERS_PER_TOKEN,
+        characters / _LIKELY_CHARACTERS_PER_TOKEN,
+    )

@@ -216,5 +216,5 @@ class Scaling:
         if not self.section:
             return []
         training = ["embedding_training"] if self.training else []
-        found = ["comparisons", "suite_peaks", "claims", "published_comparison", "embedding_geometry", *training]
+        found = ["comparisons", "suite_peaks", "published_comparison", "embedding_geometry", *training]
         return ["retrieval_scores", *found]

@@ -3,10 +3,13 @@
 import copy
 import re
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lm_geometry.configuration.revision_patterns import expand_revisions
 
 # The workflow and its library travel together; the schema lies where workflow authors look for it.
 SCHEMA_FILE = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
@@ -46,12 +49,22 @@ def expanded(path: str) -> Path:
 def _filled(value: Any, schema: dict[str, Any], tidy_paths: bool) -> Any:
     if tidy_paths and schema.get("x-path") and isinstance(value, str):
         return str(expanded(value))
+    if schema.get("x-expand") and isinstance(value, list):
+        return list(dict.fromkeys(chain.from_iterable(map(_revisions, value))))
     if not isinstance(value, dict) or not schema:
         return copy.deepcopy(value)
     known = schema.get("properties", {})
     others = schema.get("additionalProperties") or {}
     defaults = {name: key["default"] for name, key in known.items() if "default" in key and name not in value}
     return {name: _filled(item, known.get(name, others), tidy_paths) for name, item in {**value, **defaults}.items()}
+
+
+def _revisions(value: Any) -> list[Any]:
+    """Return the revisions that an entry stands for; one that cannot be expanded, which is an error, as it is."""
+    try:
+        return expand_revisions(value) if isinstance(value, str) else [str(value)]
+    except ValueError:
+        return [value]
 
 
 def flow(value: Any) -> str:

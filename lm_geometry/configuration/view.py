@@ -121,10 +121,15 @@ class Study:
         names = [*self.scaling.figures(), *self.dynamics.figures()]
         return [self.path(f"figures/{name}.{ending}") for name in names]
 
+    def claims_files(self) -> list[str]:
+        """Return the verdicts of the studies that are run."""
+        studies = [("embedding_scaling", self.scaling.section), ("representation_dynamics", self.dynamics.section)]
+        return [self.path(f"claims/{name}.parquet") for name, section in studies if section]
+
     def table_files(self) -> list[str]:
         """Return the result tables: of the studies that are run, and the ledger of all revisions."""
-        dynamics = ["geometry"] if self.dynamics.section else []
-        return [self.path(f"tables/{name}.parquet") for name in [*self.scaling.tables(), *dynamics, "ledger"]]
+        names = [*self.scaling.tables(), *self.dynamics.tables(), "claims", "ledger"]
+        return [self.path(f"tables/{name}.parquet") for name in names]
 
     def closing_words(self) -> str:
         """Return what a finished run made and which file to open; nothing if only a part of it was asked for."""

@@ -12,21 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lm_geometry.figures import score_points, style
-from lm_geometry.figures.dynamics import FIT_GAP
 from lm_geometry.figures.style import Drawing
 from lm_geometry.figures.width_axis import finish_width_axis
 from lm_geometry.geometry.nulls import marchenko_pastur_edge
 from lm_geometry.natural_order import natural_key
 from lm_geometry.tables import embedding_geometry, figure_data
+from lm_geometry.tables.geometry_statistics import ANISOTROPY, SINGLE_DIMENSION, TWONN_020, TWONN_090
 from lm_geometry.wording import counted, listing, span
 
-ANISOTROPY, COSINE, RANK, TWONN_090, TWONN_020 = (
-    "anisotropy",
-    "mean_cosine",
-    "effective_rank",
-    "twonn_090",
-    "twonn_020",
-)
+COSINE, RANK = "mean_cosine", "effective_rank"
 WITHOUT_TOKEN = "share_without_token"
 
 _VALUES = ["value", "ci_low", "ci_high"]
@@ -237,9 +231,10 @@ def _about_fits(rows: pd.DataFrame) -> str:
     if not {TWONN_090, TWONN_020} <= set(fits.columns):
         return ""
     gap = (fits[TWONN_020] / fits[TWONN_090]).dropna()
-    mixed = int(((gap < FIT_GAP[0]) | (gap > FIT_GAP[1])).sum())
+    low, high = SINGLE_DIMENSION
+    mixed = int(((gap < low) | (gap > high)).sum())
     return (
-        f"Where their ratio lies outside {FIT_GAP[0]} to {FIT_GAP[1]} no single dimension describes the table: in "
+        f"Where their ratio lies outside {low} to {high} no single dimension describes the table: in "
         f"{mixed} of {counted([len(gap)], 'table')}."
     )
 

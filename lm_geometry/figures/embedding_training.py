@@ -14,7 +14,12 @@ from lm_geometry.figures import score_points, style
 from lm_geometry.figures.copies import copies_sentence, find_copies
 from lm_geometry.figures.score_points import METRICS
 from lm_geometry.figures.style import Drawing
-from lm_geometry.figures.training_axis import draw_over_steps, empty_panel, finish_step_axis
+from lm_geometry.figures.training_axis import (
+    draw_intervals_over_steps,
+    draw_over_steps,
+    empty_panel,
+    finish_step_axis,
+)
 from lm_geometry.tables import embedding_training, figure_data
 from lm_geometry.tables.embedding_training import OK
 from lm_geometry.wording import counted, metric_name
@@ -161,16 +166,12 @@ def _gaps_at_copies(rows: pd.DataFrame, copies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_values(axes: Axes, line: pd.DataFrame, steps: Sequence[int]) -> None:
-    """Draw the line, its intervals, as a band where whiskers would stand too close, and its gaps; fit the axis."""
-    found = line[line["ci_low"].notna() & line["ci_high"].notna()]
-    if len(steps) > style.POINTS_APART:
-        ends = found.assign(step=found["step"].astype(int)).set_index("step")[["ci_low", "ci_high"]].reindex(steps)
-        axes.fill_between(steps, ends["ci_low"], ends["ci_high"], color=_COLOR, alpha=style.BAND_ALPHA, linewidth=0)
-    else:
-        style.draw_whiskers(axes, found["step"].astype(int), found["ci_low"], found["ci_high"], color=_COLOR)
+    """Draw the line, its intervals and its gaps; fit the axis."""
+    draw_intervals_over_steps(axes, line, steps, color=_COLOR)
     size = style.marker_size(len(steps))
     draw_over_steps(axes, line, steps, color=_COLOR, marker="o", markersize=size, zorder=3)
     style.draw_gaps(axes, line.loc[line["value"].isna(), "step"].astype(int), color=_COLOR)
+    found = line[line["ci_low"].notna() & line["ci_high"].notna()]
     limits = style.limits_of([*line["value"], *found["ci_low"], *found["ci_high"]])
     if limits:
         axes.set_ylim(limits)

@@ -29,6 +29,28 @@ def draw_over_steps(axes: Axes, line: pd.DataFrame, steps: Sequence[int], **look
     axes.plot(steps, values.reindex(steps), **look)
 
 
+def draw_intervals_over_steps(axes: Axes, line: pd.DataFrame, steps: Sequence[int], *, color: object) -> None:
+    """Draw one interval per step, as a whisker, or as a band where whiskers would stand too close.
+
+    Parameters
+    ----------
+    axes : Axes
+        The panel.
+    line : DataFrame
+        Rows with ``step``, ``ci_low`` and ``ci_high``; those without an interval are left out.
+    steps : sequence of int
+        The steps of the axis; a band breaks where the line has no row of one.
+    color : color
+        Of the line.
+    """
+    found = line[line["ci_low"].notna() & line["ci_high"].notna()]
+    if len(steps) > style.POINTS_APART:
+        ends = found.assign(step=found["step"].astype(int)).set_index("step")[["ci_low", "ci_high"]].reindex(steps)
+        axes.fill_between(steps, ends["ci_low"], ends["ci_high"], color=color, alpha=style.BAND_ALPHA, linewidth=0)
+    else:
+        style.draw_whiskers(axes, found["step"].astype(int), found["ci_low"], found["ci_high"], color=color)
+
+
 def finish_step_axis(axes: Axes, steps: Sequence[int]) -> None:
     """Put ``steps``, ascending, on a log scale on which step 0 stands one doubling before the first one."""
     least = min((step for step in steps if step > 0), default=1)

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lm_geometry.geometry.rows import DegenerateError, centre, checked_rows, row_norms
+from lm_geometry.geometry.centred import CentredRows
+from lm_geometry.geometry.rows import DegenerateError
 
 DUPLICATE_TOLERANCE = 1e-5
 MIN_DISTINCT = 10
@@ -15,7 +16,7 @@ def distinct_rows(x: np.ndarray, *, duplicate_tolerance: float = DUPLICATE_TOLER
 
     Two rows are equal if they are the same, or closer than ``duplicate_tolerance`` times the mean norm of the centred
     rows; equality is passed on along chains, and the first row of each class stays. Rows so close have projections
-    just as close, so that one sorted projection leaves few pairs to compare.
+    just as close, so that a few projections, one of them sorted, leave few pairs to compare.
 
     Parameters
     ----------
@@ -31,17 +32,17 @@ def distinct_rows(x: np.ndarray, *, duplicate_tolerance: float = DUPLICATE_TOLER
     DegenerateError
         If ``x`` is empty or holds values that are not finite.
     """
+    return distinct_among(CentredRows(x), duplicate_tolerance)
+
+
+def distinct_among(cloud: CentredRows, duplicate_tolerance: float) -> np.ndarray:
+    """Return what ``distinct_rows`` does, of rows that are centred already."""
     if not 0 <= duplicate_tolerance < np.inf:
         raise ValueError(f"duplicate_tolerance must be a number from 0 up, got {duplicate_tolerance}")
-    x = checked_rows(x)
-    centred = centre(x)
-    norms = row_norms(centred)
-    limit = duplicate_tolerance * norms.mean()
-    direction = np.random.default_rng(0).standard_normal(x.shape[1])
-    projection = centred @ (direction / np.linalg.norm(direction))
+    limit = duplicate_tolerance * np.sqrt(cloud.centred_squares).mean()
     # A computed projection is off by at most d * eps * norm; the margin keeps the search exact.
-    margin = 4 * x.shape[1] * np.finfo(np.float64).eps * norms.max()
-    return _first_of_each_class(x, projection, limit, limit + margin)
+    margin = 4 * cloud.width * np.finfo(np.float64).eps * np.sqrt(cloud.squares.max())
+    return _first_of_each_class(cloud, limit, limit + margin)
 
 
 def require_distinct(n_distinct: int, n_rows: int) -> None:
@@ -56,24 +57,24 @@ def require_distinct(n_distinct: int, n_rows: int) -> None:
         raise DegenerateError(f"{n_distinct} distinct rows among {n_rows}; at least {MIN_DISTINCT} are needed")
 
 
-def _first_of_each_class(x: np.ndarray, projection: np.ndarray, limit: float, window: float) -> np.ndarray:
-    order = np.argsort(projection, kind="stable")
-    ranked = projection[order]
-    classes = np.arange(len(x))
+def _first_of_each_class(cloud: CentredRows, limit: float, window: float) -> np.ndarray:
+    order = np.argsort(cloud.projections[:, 0], kind="stable")
+    ranked, others = cloud.projections[order, 0], cloud.projections[:, 1:]
+    classes = np.arange(cloud.n_rows)
     links = [np.empty((2, 0), dtype=np.int64)]
-    for offset in range(1, len(x)):
+    for offset in range(1, cloud.n_rows):
         within = ranked[offset:] - ranked[:-offset] <= window
         if not within.any():
             break
         left, right = order[:-offset][within], order[offset:][within]
         # Pairs that a chain has joined already need no distance: a large class costs one comparison per row.
-        apart = classes[left] != classes[right]
+        apart = (classes[left] != classes[right]) & (np.abs(others[left] - others[right]) <= window).all(axis=1)
         left, right = left[apart], right[apart]
-        distances = row_norms(np.subtract(x[left], x[right], dtype=np.float64))
+        distances = cloud.distances(left, right) / cloud.scale
         equal = (distances < limit) | (distances == 0)
         if equal.any():
             links.append(np.stack([left[equal], right[equal]]))
-            classes = _classes(np.concatenate(links, axis=1), len(x))
+            classes = _classes(np.concatenate(links, axis=1), cloud.n_rows)
     return np.sort(np.unique(classes, return_index=True)[1])
 
 

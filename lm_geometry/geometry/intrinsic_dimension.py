@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm_geometry.geometry.duplicates import DUPLICATE_TOLERANCE, distinct_rows, require_distinct
-from lm_geometry.geometry.neighbors import nearest_two
-from lm_geometry.geometry.rows import DegenerateError, checked_rows
-from lm_geometry.geometry.statistic import Statistic, attempt
+from lm_geometry.geometry.cloud import Cloud, Neighbors
+from lm_geometry.geometry.duplicates import DUPLICATE_TOLERANCE, require_distinct
+from lm_geometry.geometry.rows import DegenerateError
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,21 @@ def regress_dimension(r1: np.ndarray, r2: np.ndarray, *, fit_fraction: float) ->
     if not 0 < fit_fraction <= 1:
         raise ValueError(f"fit_fraction must lie in (0, 1], got {fit_fraction}")
     n = len(r1)
-    used = min(int(n * fit_fraction + 1e-9), n - 1)
+    used = n_fitted(n, fit_fraction)
     x = np.sort(np.log(r2 / r1))[:used]
     y = -np.log1p(-np.arange(1, used + 1) / n)
     _require_spread(x, n)
     return float(x @ y / (x @ x)), used
+
+
+def fitted_dimension(neighbors: Neighbors, fit_fraction: float) -> float:
+    """Return the regressed dimension of a cloud's rows; see ``regress_dimension``."""
+    return regress_dimension(neighbors.r1, neighbors.r2, fit_fraction=fit_fraction)[0]
+
+
+def n_fitted(n: int, fit_fraction: float) -> int:
+    """Return how many of ``n`` ratios a line is fitted to."""
+    return min(int(n * fit_fraction + 1e-9), n - 1)
 
 
 def likeliest_dimension(r1: np.ndarray, r2: np.ndarray) -> float:
@@ -124,44 +133,27 @@ def likeliest_dimension(r1: np.ndarray, r2: np.ndarray) -> float:
     return float(len(x) / x.sum())
 
 
-def dimension_statistics(x: np.ndarray, *, duplicate_tolerance: float = DUPLICATE_TOLERANCE) -> dict[str, Statistic]:
-    """Return the three estimates by name (twonn_090, twonn_020, twonn_mle) from one search for neighbours.
+def log_mu_variation(r1: np.ndarray, r2: np.ndarray) -> float:
+    """Return the coefficient of variation of ln(r2 / r1); arguments as in ``regress_dimension``.
 
-    Parameters
-    ----------
-    x : np.ndarray
-        Vectors, shape (n, d).
-    duplicate_tolerance : float
-        See ``distinct_rows``.
+    The deviation is taken with n - 1. Ratios of one dimension d follow a Pareto law, so that ln(r2 / r1) is exponential
+    with mean and deviation 1 / d and the coefficient tends to 1 at any d; a mixture of dimensions has more.
 
     Raises
     ------
     DegenerateError
-        If values are not finite. Other degenerate input gives statistics without a value.
+        If no ratio differs from 1.
     """
-    x = checked_rows(x)
-    distinct = distinct_rows(x, duplicate_tolerance=duplicate_tolerance)
-    try:
-        r1, r2 = _distances_among(x, distinct)
-    except DegenerateError as error:
-        nothing = Statistic(None, len(x), len(distinct), str(error))
-        return dict.fromkeys(("twonn_090", "twonn_020", "twonn_mle"), nothing)
-    estimates = {
-        "twonn_090": lambda: regress_dimension(r1, r2, fit_fraction=0.9)[0],
-        "twonn_020": lambda: regress_dimension(r1, r2, fit_fraction=0.2)[0],
-        "twonn_mle": lambda: likeliest_dimension(r1, r2),
-    }
-    return {name: attempt(estimate, n_vectors=len(x), n_distinct=len(distinct)) for name, estimate in estimates.items()}
+    x = np.log(r2 / r1)
+    _require_spread(x, len(x))
+    return float(x.std(ddof=1) / x.mean())
 
 
 def _distinct_distances(x: np.ndarray, duplicate_tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    x = checked_rows(x)
-    return _distances_among(x, distinct_rows(x, duplicate_tolerance=duplicate_tolerance))
-
-
-def _distances_among(x: np.ndarray, distinct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    require_distinct(len(distinct), len(x))
-    return nearest_two(x[distinct])
+    cloud = Cloud(x, duplicate_tolerance=duplicate_tolerance)
+    require_distinct(len(cloud.distinct), cloud.n_rows)
+    found = cloud.nearest_two()
+    return found.r1, found.r2
 
 
 def _require_spread(log_ratios: np.ndarray, n: int) -> None:

@@ -1,15 +1,31 @@
-"""The statistics of a model's layers, batch by batch: every layer is measured on the same rows."""
+"""The statistics of a model's layers, batch by batch and of all tokens: every layer is measured on the same rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from lm_geometry.geometry.batches import draw_batches, type_matched_rows
-from lm_geometry.geometry.statistic import Statistic
+from lm_geometry.geometry.measures import batch_statistics
+from lm_geometry.geometry.moments import Moments
+from lm_geometry.geometry.nulls import FrequencyNulls
+from lm_geometry.geometry.tokens import Tokens
+from lm_geometry.tables.geometry_statistics import MATCHED
 
-Statistics = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, Statistic]]
+__all__ = [
+    "Draw",
+    "Layer",
+    "LayerMeasures",
+    "Settings",
+    "Tokens",
+    "all_token_records",
+    "batch_records",
+    "draw_rows",
+    "measure_layers",
+]
+
+_BLOCK_ROWS = 4096
 
 
 class Layer(Protocol):
@@ -22,7 +38,28 @@ class Layer(Protocol):
     chunk: np.ndarray
     position: np.ndarray
     token_id: np.ndarray
+    special: np.ndarray
     vectors: np.ndarray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a measurement.
+
+    Parameters
+    ----------
+    n_batches, batch_size : int
+        Disjoint groups of chunks, and tokens drawn from each.
+    duplicate_tolerance : float
+        Distance, as a share of the mean centred norm, under which rows count as equal.
+    seed : int
+        Seed of all that is drawn, from 0 up.
+    """
+
+    n_batches: int
+    batch_size: int
+    duplicate_tolerance: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -36,26 +73,22 @@ class Draw:
 
 @dataclass(frozen=True)
 class LayerMeasures:
-    """One record per layer, batch and statistic, and how many tokens of each stack no batch drew."""
+    """One record per layer, batch and statistic, one per layer and statistic, and each stack's tokens in no batch."""
 
-    records: Sequence[Mapping[str, Any]]
+    batch_records: Sequence[Mapping[str, Any]]
+    all_token_records: Sequence[Mapping[str, Any]]
     n_dropped: Mapping[str, int]
 
 
-def measure_layers(
-    layers: Iterable[Layer], statistics: Statistics, *, n_batches: int, batch_size: int, seed: int
-) -> LayerMeasures:
-    """Measure every layer on the same batches, held one at a time.
+def measure_layers(layers: Iterable[Layer], settings: Settings) -> LayerMeasures:
+    """Measure every layer on the same batches, and on all tokens, held one at a time.
 
     Parameters
     ----------
     layers : iterable of Layer
-        The layers, in any order.
-    statistics : callable
-        Takes a batch's vectors, shape (n, d), the mask of those that stand first in their chunk and their token ids,
-        shape (n,); returns statistics by name.
-    n_batches, batch_size, seed : int
-        See ``draw_batches``.
+        The layers, in the order of the records.
+    settings : Settings
+        Of the measurement.
 
     Raises
     ------
@@ -63,12 +96,13 @@ def measure_layers(
         If a stack has too few chunks, tokens or token types for the batches.
     """
     draws: dict[str, Draw] = {}
-    records = []
+    nulls = FrequencyNulls(seed=settings.seed)
+    of_batches: list[dict[str, Any]] = []
+    of_all_tokens: list[dict[str, Any]] = []
     for layer in layers:
+        tokens = Tokens(layer.chunk, layer.position, layer.token_id, layer.special)
         if layer.stack not in draws:
-            draws[layer.stack] = draw_rows(
-                layer.chunk, layer.token_id, n_batches=n_batches, batch_size=batch_size, seed=seed
-            )
+            draws[layer.stack] = draw_rows(tokens, settings)
         place = {
             "stack": layer.stack,
             "layer": layer.layer,
@@ -76,34 +110,67 @@ def measure_layers(
             "context_free": layer.context_free,
             "width": layer.vectors.shape[1],
         }
-        for record in measure_batches(layer, draws[layer.stack], statistics):
-            records.append({**place, **record})
-    return LayerMeasures(records, {stack: draw.n_dropped for stack, draw in draws.items()})
+        draw = draws[layer.stack]
+        for batch, rows in enumerate(zip(draw.batches, draw.type_matched, strict=True)):
+            drawn, matched = ((layer.vectors[of_batch], tokens.take(of_batch)) for of_batch in rows)
+            of_batches += batch_records(place, batch, drawn, matched, settings, nulls)
+        of_all_tokens += all_token_records(place, _moments(layer.vectors, tokens))
+    return LayerMeasures(of_batches, of_all_tokens, {stack: draw.n_dropped for stack, draw in draws.items()})
 
 
-def draw_rows(chunk: np.ndarray, token_id: np.ndarray, *, n_batches: int, batch_size: int, seed: int) -> Draw:
+def draw_rows(tokens: Tokens, settings: Settings) -> Draw:
     """Return the batches that all layers with these rows share; see ``draw_batches`` and ``type_matched_rows``."""
+    shared = {"n_batches": settings.n_batches, "seed": settings.seed}
     return Draw(
-        batches=draw_batches(chunk, n_batches=n_batches, batch_size=batch_size, seed=seed),
-        type_matched=type_matched_rows(chunk, token_id, n_batches=n_batches, seed=seed),
-        n_dropped=len(chunk) - n_batches * batch_size,
+        batches=draw_batches(tokens.chunk, batch_size=settings.batch_size, **shared),
+        type_matched=type_matched_rows(tokens.chunk, tokens.token_id, **shared),
+        n_dropped=len(tokens) - settings.n_batches * settings.batch_size,
     )
 
 
-def measure_batches(layer: Layer, draw: Draw, statistics: Statistics) -> Iterator[dict[str, Any]]:
-    """Yield one record per batch and statistic: batch, statistic, value, n_vectors, n_distinct, problem.
+def batch_records(
+    place: Mapping[str, Any],
+    batch: int,
+    drawn: tuple[Any, Tokens],
+    matched: tuple[Any, Tokens],
+    settings: Settings,
+    nulls: FrequencyNulls,
+) -> list[dict[str, Any]]:
+    """Return one record per statistic of one batch of one layer: place, batch, statistic and what was found.
 
     Parameters
     ----------
-    layer : Layer
-        The layer to measure.
-    draw : Draw
-        Its rows that are measured.
-    statistics : callable
-        See ``measure_layers``.
+    place : mapping
+        stack, layer, after_final_norm, context_free and width.
+    batch : int
+        Number of the batch, from 0 up.
+    drawn, matched : tuple of vectors and Tokens
+        The batch's rows, and those of one occurrence per token type: np.ndarray or torch.Tensor of shape (n, d) on any
+        device, and what they stand for. Both are ``draw_rows``'s, in its order.
+    settings : Settings
+        Of the measurement.
+    nulls : FrequencyNulls
+        One for all batches and layers.
+
+    Raises
+    ------
+    DegenerateError
+        If values are not finite. Other degenerate rows give records without a value.
     """
-    first = layer.position == 0
-    for suffix, batches in (("", draw.batches), ("_type_matched", draw.type_matched)):
-        for batch, rows in enumerate(batches):
-            for name, statistic in statistics(layer.vectors[rows], first[rows], layer.token_id[rows]).items():
-                yield {"batch": batch, "statistic": name + suffix, **statistic._asdict()}
+    shared = {"duplicate_tolerance": settings.duplicate_tolerance, "seed": settings.seed, "batch": batch}
+    found = batch_statistics(*drawn, **shared, frequency_null=nulls)
+    found |= {name + MATCHED: statistic for name, statistic in batch_statistics(*matched, **shared).items()}
+    return [{**place, "batch": batch, "statistic": name, **found[name]._asdict()} for name in found]
+
+
+def all_token_records(place: Mapping[str, Any], moments: Moments) -> list[dict[str, Any]]:
+    """Return one record per statistic of all tokens of one layer; ``place`` as in ``batch_records``."""
+    return [{**place, "statistic": name, **found._asdict()} for name, found in moments.statistics().items()]
+
+
+def _moments(vectors: np.ndarray, tokens: Tokens) -> Moments:
+    moments = Moments(vectors.shape[1])
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        moments.add(vectors[block], tokens.first[block], tokens.special[block])
+    return moments

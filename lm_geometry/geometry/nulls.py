@@ -3,6 +3,9 @@
 import numpy as np
 
 from lm_geometry.geometry.spectrum import Spectrum
+from lm_geometry.geometry.statistic import Statistic, attempt
+
+NULL_DRAWS = 4  # their mean is known to a few per cent of itself
 
 
 def marchenko_pastur_edge(n_rows: int, width: int) -> float:
@@ -62,6 +65,32 @@ def frequency_null(token_ids: np.ndarray, width: int, *, seed: int, n_draws: int
     return np.array(
         [_repeated_anisotropy(random.standard_normal((counts.size, width)), counts) for _ in range(n_draws)]
     )
+
+
+class FrequencyNulls:
+    """The mean frequency null of batches, found once for all layers that share tokens and width.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the draws, from 0 up.
+    """
+
+    def __init__(self, *, seed: int) -> None:
+        self._seed = seed
+        self._known: dict[tuple[bytes, int], Statistic] = {}
+
+    def __call__(self, token_ids: np.ndarray, width: int) -> Statistic:
+        """Return the null of a batch's tokens, shape (n,), of which ``n_distinct`` counts the types."""
+        key = (token_ids.tobytes(), width)
+        if key not in self._known:
+            n_types = len(np.unique(token_ids))
+            self._known[key] = attempt(
+                lambda: float(frequency_null(token_ids, width, seed=self._seed, n_draws=NULL_DRAWS).mean()),
+                n_vectors=len(token_ids),
+                n_distinct=n_types,
+            )
+        return self._known[key]
 
 
 def _repeated_anisotropy(vectors: np.ndarray, counts: np.ndarray) -> float:

@@ -24,14 +24,24 @@ def checked_rows(x: np.ndarray) -> np.ndarray:
         raise DegenerateError(f"no vectors to measure: shape {x.shape}")
     if x.dtype != np.float32:
         x = x.astype(np.float64, copy=False)
-    finite = np.isfinite(x)
+    require_finite(np.isfinite(x))
+    return x
+
+
+def require_finite(finite: np.ndarray) -> None:
+    """Refuse a matrix where some values, False in ``finite``, are not finite.
+
+    Raises
+    ------
+    DegenerateError
+        With their number and the first row.
+    """
     if not finite.all():
         rows = np.flatnonzero(~finite.all(axis=1))
         raise DegenerateError(
-            f"{x.size - int(finite.sum())} values in {rows.size} of {len(x)} rows are not finite, the first in row "
-            f"{rows[0]}"
+            f"{finite.size - int(finite.sum())} values in {rows.size} of {len(finite)} rows are not finite, the first "
+            f"in row {rows[0]}"
         )
-    return x
 
 
 def centre(x: np.ndarray) -> np.ndarray:

@@ -1,14 +1,11 @@
 """How evenly the energy of a cloud of vectors is spread over directions."""
 
-from collections.abc import Callable, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import eigh, eigvalsh
 
-from lm_geometry.geometry.duplicates import DUPLICATE_TOLERANCE, distinct_rows, require_distinct
 from lm_geometry.geometry.rows import DegenerateError, centre, checked_rows
-from lm_geometry.geometry.statistic import Statistic, attempt
 
 
 def anisotropy(x: np.ndarray, *, center: bool = True) -> float:
@@ -91,67 +88,6 @@ def effective_rank(x: np.ndarray) -> float:
     return Spectrum(x, whole=True).effective_rank
 
 
-def spectral_statistics(
-    x: np.ndarray,
-    *,
-    first: np.ndarray | None = None,
-    duplicate_tolerance: float = DUPLICATE_TOLERANCE,
-    whole_spectrum: bool = False,
-) -> dict[str, Statistic]:
-    """Return anisotropy (centred, uncentred, without first positions), participation ratio, effective rank by name.
-
-    Parameters
-    ----------
-    x : np.ndarray
-        Vectors, shape (n, d).
-    first : np.ndarray, optional
-        Mask, shape (n,), of the vectors that stand first in their chunk. Without it ``anisotropy_without_first`` is
-        left out.
-    duplicate_tolerance : float
-        See ``distinct_rows``; it decides ``n_distinct``, all rows enter the spectrum.
-    whole_spectrum : bool
-        Add ``effective_rank``, which needs all eigenvalues.
-
-    Raises
-    ------
-    DegenerateError
-        If values are not finite. Other degenerate input gives statistics without a value.
-    """
-    x = checked_rows(x)
-    measures = {
-        "anisotropy": lambda spectrum: spectrum.leading_share,
-        "anisotropy_uncentered": lambda _: anisotropy(x, center=False),
-        "participation_ratio": lambda spectrum: spectrum.participation_ratio,
-    }
-    if whole_spectrum:
-        measures["effective_rank"] = lambda spectrum: spectrum.effective_rank
-    found = _attempts(x, measures, duplicate_tolerance, whole=whole_spectrum)
-    if first is not None:
-        measures = {"anisotropy_without_first": lambda spectrum: spectrum.leading_share}
-        found |= _attempts(x[~first], measures, duplicate_tolerance)
-    return found
-
-
-def _attempts(
-    x: np.ndarray,
-    measures: Mapping[str, Callable[["Spectrum"], float]],
-    duplicate_tolerance: float,
-    *,
-    whole: bool = False,
-) -> dict[str, Statistic]:
-    n_distinct = len(distinct_rows(x, duplicate_tolerance=duplicate_tolerance)) if len(x) else 0
-
-    @cache
-    def spectrum() -> Spectrum:
-        require_distinct(n_distinct, len(x))
-        return Spectrum(x, whole=whole)
-
-    return {
-        name: attempt(lambda measure=measure: measure(spectrum()), n_vectors=len(x), n_distinct=n_distinct)
-        for name, measure in measures.items()
-    }
-
-
 class Spectrum:
     """The spectrum of a cloud of vectors, from one Gram matrix.
 
@@ -199,7 +135,7 @@ class Spectrum:
     @cached_property
     def effective_rank(self) -> float:
         """Exponential of the entropy of the singular values, taken as shares of their sum."""
-        singular = np.sqrt(self._significant_eigenvalues())
+        singular = significant_roots(self._eigenvalues, self._rows.shape)
         shares = singular / singular.sum()
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
@@ -213,21 +149,6 @@ class Spectrum:
         values, vectors = eigh(self._gram, subset_by_index=[last, last])
         return values[0], vectors[:, 0]
 
-    def _significant_eigenvalues(self) -> np.ndarray:
-        """Return the eigenvalues above round-off.
-
-        Round-off of a Gram matrix and its eigenvalues is some eps times the largest one, so that the roots of what it
-        makes of zeros, 1e-8 of the largest each, would add up.
-        """
-        values = self._eigenvalues
-        round_off = max(self._rows.shape) * np.finfo(np.float64).eps * values[-1]
-        if values[0] < -round_off:
-            raise DegenerateError(
-                f"the least eigenvalue of the Gram matrix, {values[0]}, is below zero by more than round-off, "
-                f"{round_off} where the largest is {values[-1]}"
-            )
-        return values[values > round_off]
-
     def _energy_beside(self, leading: np.ndarray) -> float:
         """Return the energy outside the leading direction, free of the cancellation in ``energy - lambda_1``.
 
@@ -239,3 +160,30 @@ class Spectrum:
         else:
             rest = rows - np.outer(leading, leading @ rows)
         return float(np.vdot(rest, rest))
+
+
+def significant_roots(eigenvalues: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a matrix's singular values, rising, from the eigenvalues of its Gram matrix; only those of directions.
+
+    Round-off of a Gram matrix and its eigenvalues is some eps times the largest one, so that the roots of what it makes
+    of zeros, 1e-8 of the largest each, would add up.
+
+    Parameters
+    ----------
+    eigenvalues : np.ndarray
+        Rising, float64.
+    shape : tuple of int
+        The matrix's.
+
+    Raises
+    ------
+    DegenerateError
+        If the least eigenvalue lies below zero by more than round-off.
+    """
+    round_off = max(shape) * np.finfo(np.float64).eps * eigenvalues[-1]
+    if eigenvalues[0] < -round_off:
+        raise DegenerateError(
+            f"the least eigenvalue of the Gram matrix, {eigenvalues[0]}, is below zero by more than round-off, "
+            f"{round_off} where the largest is {eigenvalues[-1]}"
+        )
+    return np.sqrt(eigenvalues[eigenvalues > round_off])

@@ -1,12 +1,15 @@
 """What an embedding table is like in itself: measures of batches of its rows, and of all rows as they go by."""
 
 import hashlib
+from functools import cache
 
 import numpy as np
 
-from lm_geometry.geometry.intrinsic_dimension import dimension_statistics
+from lm_geometry.geometry.cloud import Cloud, View
+from lm_geometry.geometry.intrinsic_dimension import fitted_dimension
+from lm_geometry.geometry.isotropy import effective_rank_of, participation_ratio_of
+from lm_geometry.geometry.measures import share_or_error, statistic_of
 from lm_geometry.geometry.rows import DegenerateError, checked_rows, row_norms
-from lm_geometry.geometry.spectrum import spectral_statistics
 from lm_geometry.geometry.statistic import Statistic, attempt
 
 BATCH_STATISTICS = (
@@ -36,9 +39,20 @@ def batch_statistics(x: np.ndarray) -> dict[str, Statistic]:
     DegenerateError
         If values are not finite. Other degenerate input gives statistics without a value.
     """
-    found = {**spectral_statistics(x, whole_spectrum=True), **dimension_statistics(x)}
-    n_distinct = found["twonn_090"].n_distinct
-    found["mean_cosine"] = attempt(lambda: mean_cosine(x), n_vectors=len(x), n_distinct=n_distinct)
+    cloud = Cloud(x)
+    neighbors, singular_values = cache(cloud.nearest_two), cache(cloud.singular_values)
+    shares = cache(lambda: cloud.leading_shares({"centred": View(), "uncentred": View(center=False)}))
+    measures = {
+        "anisotropy": lambda: share_or_error(shares()["centred"]),
+        "anisotropy_uncentered": lambda: share_or_error(shares()["uncentred"]),
+        "participation_ratio": lambda: participation_ratio_of(singular_values()),
+        "effective_rank": lambda: effective_rank_of(singular_values()),
+        "twonn_090": lambda: fitted_dimension(neighbors(), 0.9),
+        "twonn_020": lambda: fitted_dimension(neighbors(), 0.2),
+    }
+    found = {name: statistic_of(cloud, measure) for name, measure in measures.items()}
+    # A cosine needs no distinct rows.
+    found["mean_cosine"] = attempt(lambda: mean_cosine(x), n_vectors=cloud.n_rows, n_distinct=len(cloud.distinct))
     return {name: found[name] for name in BATCH_STATISTICS}
 
 

@@ -269,8 +269,7 @@ def table_geometry_seconds(rows: int, width: int, n_batches: int, batch_size: in
     23 s were measured for a batch of 4,096 x 5,120, for which this gives 26.
     """
     batches = _batches_made(rows, n_batches, batch_size)
-    measures = spectrum_seconds(1, batches, batch_size, width) + dimension_seconds(1, batches, batch_size, width)
-    return measures + 4 * rows * width / _WRITE_RATE
+    return LIGHT_SECONDS + batches * batch_seconds(batch_size, width) + 4 * rows * width / _WRITE_RATE
 
 
 def _batches_made(rows: int, n_batches: int, batch_size: int) -> int:
@@ -293,7 +292,7 @@ def table_comparison_seconds(rows: int, width: int) -> float:
 # A byte-level vocabulary of V tokens spells English in about 0.28 log2 V characters a token: 3.09 for the 2,048 of the
 # embedded tokenizers, 4.4 for 50,000.
 _CHARACTERS_PER_BIT = 0.28
-# Tokens of one forward pass (``hidden_states.BATCH_TOKENS``).
+# Tokens of one forward pass on a CPU at most (``hidden_states.passes.CPU_TOKENS``).
 _BATCH_TOKENS = 2048
 # What a pass holds for each token beside its layers' states: a block's queries, keys, values, products and residuals,
 # and three arrays of the feed-forward layer; all of it twice, as freed memory comes back late. Within 7 % of GPT-NeoX
@@ -320,6 +319,9 @@ _NEIGHBOUR_PAIRS, _GEOMETRY_FLOPS, _SPECTRUM_FLOPS = 50e6, 70e9, 30e9
 _SPECTRUM_BATCH = 0.02
 # Batches with one occurrence of each token type cost this much beside the others.
 _TYPE_MATCHED = 1.3
+# Second moments that a layer holds while its model runs: of all tokens, and of first and special ones where they are
+# more than its columns. Rows that it holds: one batch's, and as many type-matched ones.
+_MOMENTS, _DRAWN_ROWS = 3, 2
 
 
 def n_tokens(n_characters: int, vocab_rows: int) -> int:
@@ -335,7 +337,9 @@ def forward_memory(facts: ModelFacts) -> int:
     """
     weights = 4 * facts.parameters.loaded
     mapped = facts.parameters.loaded * facts.value_bytes if facts.value_bytes != 4 else 0
-    return round(TORCH_BYTES + weights + max(mapped, activation_bytes(facts)))
+    # One pass waits to be written while the next one runs.
+    waiting = 4 * _BATCH_TOKENS * facts.n_states * facts.hidden_width
+    return round(TORCH_BYTES + weights + max(mapped, activation_bytes(facts) + waiting))
 
 
 def forward_gpu_memory(facts: ModelFacts) -> int:
@@ -366,20 +370,32 @@ def forward_seconds(facts: ModelFacts, tokens: int, *, flops: float = CPU_FLOPS)
 
 def measuring_memory(n_rows: int, width: int, batch_size: int) -> int:
     """Return the memory of measuring a dump whose widest layer has ``n_rows`` vectors of ``width``."""
-    smaller = min(width, batch_size)
-    batch = 8 * (_BATCH_COPIES * batch_size * width + _GRAM_COPIES * smaller * smaller)
-    return round(_MEASURE_BYTES + 4 * _LAYER_COPIES * n_rows * width + batch)
+    return round(_MEASURE_BYTES + 4 * _LAYER_COPIES * n_rows * width + _batch_bytes(width, batch_size))
 
 
-def spectrum_seconds(n_layers: int, n_batches: int, batch_size: int, width: int) -> float:
-    """Return the time of measuring anisotropy: three Gram matrices a batch, and the greatest eigenvalue of each."""
+def streaming_memory(facts: ModelFacts, batch_size: int) -> int:
+    """Return the memory of measuring while a model runs: the pass, and of every layer its moments and its drawn rows.
+
+    The rows are those of one batch, drawn and type-matched, whatever the number of chunks.
+    """
+    width = facts.hidden_width
+    held = facts.n_states * (8 * _MOMENTS * width * width + 4 * _DRAWN_ROWS * batch_size * width)
+    return round(forward_memory(facts) + held + _batch_bytes(width, batch_size))
+
+
+def geometry_seconds(n_layers: int, n_batches: int, batch_size: int, width: int) -> float:
+    """Return the time of measuring: products, spectra and neighbours of every batch, and of its linear reference."""
+    return LIGHT_SECONDS + _TYPE_MATCHED * n_layers * n_batches * batch_seconds(batch_size, width)
+
+
+def batch_seconds(batch_size: int, width: int) -> float:
+    """Return the time of measuring one batch of ``batch_size`` x ``width``."""
     small, large = sorted((batch_size, width))
-    batch = _SPECTRUM_BATCH + 6 * large * small * small / _SPECTRUM_FLOPS
-    return LIGHT_SECONDS + _TYPE_MATCHED * n_layers * n_batches * batch
-
-
-def dimension_seconds(n_layers: int, n_batches: int, batch_size: int, width: int) -> float:
-    """Return the time of measuring intrinsic dimension: the distances of all pairs of a batch."""
     pairs = batch_size * batch_size
-    batch = pairs / _NEIGHBOUR_PAIRS + 2 * pairs * width / _GEOMETRY_FLOPS
-    return LIGHT_SECONDS + _TYPE_MATCHED * n_layers * n_batches * batch
+    spectrum = _SPECTRUM_BATCH + 6 * large * small * small / _SPECTRUM_FLOPS
+    return spectrum + pairs / _NEIGHBOUR_PAIRS + 2 * pairs * width / _GEOMETRY_FLOPS
+
+
+def _batch_bytes(width: int, batch_size: int) -> int:
+    smaller = min(width, batch_size)
+    return 8 * (_BATCH_COPIES * batch_size * width + _GRAM_COPIES * smaller * smaller)

@@ -105,17 +105,19 @@ def _add_dynamics(row: Row, facts: ModelFacts, study: Mapping[str, Any], *, remo
     """Add what a forward pass and the measures of its states take."""
     tokens = cost.n_tokens(study["n_characters"], facts.vocab_rows)
     batches, batch = study["n_batches"], study["batch_size"]
-    _largest(row, "dump_hidden_states", cost.forward_memory(facts))
-    # One stack's layer is read at a time.
-    _largest(row, "measure_intrinsic_dimension", cost.measuring_memory(tokens, facts.hidden_width, batch))
+    if study["streams"]:
+        _largest(row, "stream_geometry", cost.streaming_memory(facts, batch))
+    else:
+        _largest(row, "dump_hidden_states", cost.forward_memory(facts))
+        # One stack's layer is read at a time.
+        _largest(row, "measure_geometry", cost.measuring_memory(tokens, facts.hidden_width, batch))
     row["tokens"] = tokens
     row["gpu_memory_bytes"] = cost.forward_gpu_memory(facts) if on_gpu else None
     row["forward_seconds"] = cost.forward_seconds(facts, tokens, flops=cost.GPU_FLOPS if on_gpu else cost.CPU_FLOPS)
     row["checkpoint_fetch_bytes"] = facts.weight_bytes if remote else 0
-    row["dump_bytes"] = cost.dump_disk_bytes(facts, tokens)
+    row["dump_bytes"] = 0 if study["streams"] else cost.dump_disk_bytes(facts, tokens)
     row["results_bytes"] += row["dump_bytes"]
-    sizes = (facts.n_states, batches, batch, facts.hidden_width)
-    row["other_seconds"] += cost.spectrum_seconds(*sizes) + cost.dimension_seconds(*sizes)
+    row["other_seconds"] += cost.geometry_seconds(facts.n_states, batches, batch, facts.hidden_width)
 
 
 def _total(rows: Sequence[Row], study: Mapping[str, Any]) -> Row:

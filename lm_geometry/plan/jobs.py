@@ -32,7 +32,8 @@ def jobs_of_run(run: Run, study: Study) -> dict[str, int]:
     rules += ["measure_embedding_table"] if run in study.scaling.runs else []
     rules += ["compare_embedding_tables"] if run in study.scaling.training_runs else []
     if run in study.dynamics.runs:
-        rules += ["fetch_checkpoint", "dump_hidden_states", "measure_anisotropy", "measure_intrinsic_dimension"]
+        measured = ["stream_geometry"] if study.dynamics.streams else ["dump_hidden_states", "measure_geometry"]
+        rules += ["fetch_checkpoint", *measured]
     return dict.fromkeys(rules, 1)
 
 
@@ -45,9 +46,12 @@ def _shared_jobs(study: Study) -> Counter[str]:
         resolve_model=len(study.compared_runs) - len(study.runs),
         find_duplicate_checkpoints=1,
         collect_ledger=1,
+        collect_claims=1,
         write_summary=1,
         fetch_tokenizer=len(
-            {study.models.tokenizer(run.model) for run in study.runs} | set(scaling.baseline_tokenizers)
+            {study.models.tokenizer(run.model) for run in study.runs}
+            | set(scaling.baseline_tokenizers)
+            | set(dynamics.counting_tokenizers)
         ),
     )
     if scaling.section:
@@ -77,9 +81,13 @@ def _shared_jobs(study: Study) -> Counter[str]:
             clean_enwik8=corpus,
             sample_chunks=corpus,
             collect_geometry=1,
+            compare_geometry=1,
+            judge_dynamics_claims=1,
             plot_profiles=int(bool(dynamics.profiles)),
+            plot_dimension_scale=int(bool(dynamics.profiles)),
             plot_training_dimension=len(dynamics.training),
             plot_training_anisotropy=len(dynamics.training),
+            plot_training_heatmap=len(dynamics.training),
         )
     return jobs
 
@@ -140,6 +148,8 @@ def plan_settings(study: Study) -> dict[str, Any]:
             As in the config; None without the dynamics study.
         ``verify``, ``keep_checkpoints``, ``keep_hidden_states``
             As in the config.
+        ``streams`` : bool
+            Whether no hidden states are stored.
         ``cache_dir``, ``results_dir`` : str
             Folders whose disks are looked at.
     """
@@ -170,6 +180,7 @@ def plan_settings(study: Study) -> dict[str, Any]:
         "verify": config["verify"],
         "keep_checkpoints": config["keep_checkpoints"],
         "keep_hidden_states": bool(dynamics.setting("keep_hidden_states")),
+        "streams": dynamics.streams,
         "cache_dir": config["cache_dir"],
         "results_dir": config["results_dir"],
     }

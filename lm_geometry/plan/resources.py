@@ -243,10 +243,21 @@ def measuring_mb(manifest: str, batch_size: int, *, attempt: int = 1) -> int:
 
 
 def measuring_minutes(manifest: str, n_batches: int, batch_size: int, *, attempt: int = 1) -> int:
-    """Return the time of measuring a dump, by whichever of the two measures takes longer."""
+    """Return the time of measuring a dump."""
     layers = _layers(manifest)
-    sizes = (len(layers), n_batches, batch_size, max(layer["width"] for layer in layers))
-    return _minutes(max(cost.spectrum_seconds(*sizes), cost.dimension_seconds(*sizes)), attempt)
+    width = max(layer["width"] for layer in layers)
+    return _minutes(cost.geometry_seconds(len(layers), n_batches, batch_size, width), attempt)
+
+
+def stream_mb(checkpoint: str, config: str, batch_size: int, *, attempt: int = 1) -> int:
+    """Return the memory of measuring hidden states while the model runs."""
+    return _memory(cost.streaming_memory(read_facts(checkpoint, config), batch_size), attempt)
+
+
+def streaming_minutes(checkpoint: str, config: str, n_batches: int, batch_size: int, *, attempt: int = 1) -> int:
+    """Return the time that measuring adds to forward passes."""
+    facts = read_facts(checkpoint, config)
+    return _minutes(cost.geometry_seconds(facts.n_states, n_batches, batch_size, facts.hidden_width), attempt)
 
 
 def is_remote(source: str) -> bool:

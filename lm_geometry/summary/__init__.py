@@ -39,6 +39,9 @@ def render(
     embedding_geometry: pa.Table | None = None,
     training: pa.Table | None = None,
     geometry: pa.Table | None = None,
+    layer_means: pa.Table | None = None,
+    geometry_comparisons: pa.Table | None = None,
+    corpus: pa.Table | None = None,
     ledger: pa.Table | None = None,
     claims: pa.Table | None = None,
     published: pa.Table | None = None,
@@ -58,6 +61,9 @@ def render(
         The tables ``comparisons`` and ``suite_peaks``: what is sure of the scores' order. Shown beside ``scores`` only.
     embedding_geometry, training : pa.Table, optional
         The tables ``embedding_geometry`` and ``embedding_training``.
+    layer_means, geometry_comparisons, corpus : pa.Table, optional
+        The tables ``geometry_layer_means``, ``geometry_comparisons`` and ``corpus_statistics``. Shown beside
+        ``geometry`` only.
     ledger : pa.Table, optional
         The table ``ledger``: what the checkpoints weigh, what was read of them, which of them are copies.
     claims, published : pa.Table, optional
@@ -78,7 +84,7 @@ def render(
         "<h2>What was run</h2>",
         *about_scores(scores_frame, _frame(peaks), _frame(comparisons)),
         *about_embedding_tables(tables_frame, training_frame),
-        *about_dynamics(geometry_frame),
+        *about_dynamics(geometry_frame, _frame(layer_means), _frame(geometry_comparisons), _frame(corpus)),
         *about_checkpoints(_frame(ledger)),
         *about_claims(_frame(claims)),
         *about_published(_frame(published)),

@@ -16,13 +16,20 @@ MOST_DIFFERING = 20
 
 
 def about_claims(claims: pd.DataFrame | None) -> list[str]:
-    """Return the section on the studies' claims; nothing where none was tested."""
+    """Return the section on the studies' claims, one study after the other; nothing where none was tested."""
     if claims is None or claims.empty:
         return []
+    return [
+        "<h2>Claims</h2>",
+        *(part for _, of_study in claims.groupby("study", sort=False) for part in _study(of_study)),
+    ]
+
+
+def _study(claims: pd.DataFrame) -> list[str]:
+    """Return what came of one study's claims: counts, the tests, and those that were not run."""
     tested, not_run = (claims[(claims["verdict"] == NOT_RUN) == left_out] for left_out in (False, True))
     note = "Estimates with their 95 % intervals, in the unit that the last column names; p after Holm's correction."
     return [
-        "<h2>Claims</h2>",
         *map(paragraph, claims_words(claims)),
         table(tested_claims(tested), note, kind="claims") if len(tested) else "",
         folded(f"{counted(len(not_run), 'test')} not run", _not_run_lines(not_run)) if len(not_run) else "",

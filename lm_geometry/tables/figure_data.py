@@ -73,13 +73,22 @@ LAYERS = pa.schema(
         column("context_free", pa.bool_(), "true where vectors depend on their token only: no position in them"),
         column("width", pa.int32(), "components per vector", unit="components"),
         column("statistic", pa.string(), "the statistic; ..._type_matched = one occurrence per token type"),
-        column("mark", pa.string(), "'line', 'hollow' (after the norm), 'mean' (over layers), 'null' or 'not drawn'"),
+        column(
+            "mark",
+            pa.string(),
+            "'line', 'hollow' (after the norm), 'mean' (over layers), 'null' (limits and references too) or 'not drawn'",
+        ),
         column("value", pa.float64(), "mean over batches; null = a gap, status says why", nullable=True),
         column("ci_low", pa.float64(), "lower end of the 95 % t interval over batches", nullable=True),
         column("ci_high", pa.float64(), "upper end of the 95 % t interval over batches", nullable=True),
         column("n_batches", pa.int32(), "batches that the value is a mean over; 0 for none", unit="batches"),
         column("n_vectors", pa.int32(), "rows per batch", unit="vectors"),
-        column("n_distinct", pa.int32(), "rows left after equal ones are merged; least of the batches", unit="vectors"),
+        column(
+            "n_distinct",
+            pa.int32(),
+            "rows left after equal ones are merged, of one part where the batch was split; least of the batches",
+            unit="vectors",
+        ),
         column("status", pa.string(), "'ok', or why there is no value or why it is not drawn"),
     ]
 )

@@ -2,27 +2,15 @@
 
 import pyarrow as pa
 
-from lm_geometry.tables.geometry_batches import COUNTS, OK
+from lm_geometry.tables.geometry_batches import COUNTS, LAYER, OK, RUN
 from lm_geometry.tables.schema import column
 
 __all__ = ["OK", "SUMMARY"]
 
 SUMMARY = pa.schema(
     [
-        column("model", pa.string(), "the user's name of the model"),
-        column("suite", pa.string(), "suite of the model"),
-        column("kind", pa.string(), "encoder, decoder or encoder-decoder, from config.json"),
-        column("stack", pa.string(), "'encoder' or 'decoder'"),
-        column("revision", pa.string(), "revision of the model"),
-        column("step", pa.int64(), "training step read from the revision's name", unit="steps", nullable=True),
-        column("layer", pa.int32(), "0 = embeddings, L = output of the last block"),
-        column("after_final_norm", pa.bool_(), "true for the copy of layer L behind the model's final norm"),
-        column(
-            "context_free",
-            pa.bool_(),
-            "true where vectors depend on their token only: no position in them",
-        ),
-        column("width", pa.int32(), "components per vector", unit="components"),
+        *RUN,
+        *LAYER,
         column("statistic", pa.string(), "name of the statistic"),
         column("value", pa.float64(), "mean over batches; null where status says why", nullable=True),
         column("std", pa.float64(), "standard deviation over batches, n - 1", nullable=True),
@@ -31,6 +19,21 @@ SUMMARY = pa.schema(
         column("n_batches", pa.int32(), "batches that the mean is over", unit="batches"),
         column("batch_size", pa.int32(), "vectors asked for per batch", unit="vectors"),
         *COUNTS,
+        column(
+            "value_all_tokens",
+            pa.float64(),
+            "the statistic of all tokens at once; another N than value's; null where there is none",
+            nullable=True,
+        ),
+        column("n_all_tokens", pa.int64(), "tokens that value_all_tokens is of", unit="vectors", nullable=True),
+        column(
+            "label",
+            pa.string(),
+            "of dimensions: 'one dimension', or 'no single dimension' where fit_gap or log_mu_variation is outside 0.9 "
+            "to 1.1",
+            nullable=True,
+        ),
+        column("dtype", pa.string(), "number format of the forward pass; half precision is not the study's"),
         column(
             "duplicate_of",
             pa.string(),

@@ -23,6 +23,7 @@ LAYER = [
 COUNTS = [
     column("n_vectors", pa.int32(), "rows that entered the statistic; least of the batches", unit="vectors"),
     column("n_distinct", pa.int32(), "rows left after equal ones are merged; least of the batches", unit="vectors"),
+    column("n_used", pa.int32(), "ratios or rows that the value rests on; least of the batches", nullable=True),
     column("status", pa.string(), "'ok', or why there is no value"),
 ]
 
@@ -35,6 +36,31 @@ BATCHES = pa.schema(
         *COUNTS,
     ]
 )
+
+
+RUN = [
+    column("model", pa.string(), "the user's name of the model"),
+    column("suite", pa.string(), "suite of the model"),
+    column("kind", pa.string(), "encoder, decoder or encoder-decoder, from config.json"),
+    column("revision", pa.string(), "revision of the model"),
+    column("step", pa.int64(), "training step read from the revision's name", unit="steps", nullable=True),
+]
+
+ALL_BATCHES = pa.schema([*RUN, *BATCHES])
+"""The batches of all runs together. A contract with users."""
+
+ALL_TOKENS = pa.schema(
+    [
+        *LAYER,
+        column("statistic", pa.string(), "name of the statistic"),
+        column(
+            "value", pa.float64(), "the statistic of all tokens of the layer; null where status says why", nullable=True
+        ),
+        column("n_vectors", pa.int64(), "tokens that entered the statistic", unit="vectors"),
+        column("status", pa.string(), "'ok', or why there is no value"),
+    ]
+)
+"""Statistics of all tokens of a layer at once, from exact moments."""
 
 
 def batches_table(records: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -13,6 +13,8 @@ from lm_geometry.tables.schema import vector_matrix
 
 KINDS = ("encoder", "decoder", "encoder-decoder")
 
+_TOKEN_COLUMNS = ("chunk", "position", "token_id", "special")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -25,21 +27,25 @@ class Layer:
     chunk: np.ndarray
     position: np.ndarray
     token_id: np.ndarray
+    special: np.ndarray
     vectors: np.ndarray
 
 
-def read_kind(manifest: Path) -> str:
-    """Return the kind of model a dump was made with: encoder, decoder or encoder-decoder.
+def read_settings(manifest: Path) -> dict[str, Any]:
+    """Return what a dump's states came from: kind of model, dtype of the forward pass, settings of the chunks.
 
     Raises
     ------
     ValueError
-        If the manifest's provenance does not say.
+        If the manifest's provenance does not say the kind or the dtype.
     """
-    kind = provenance.read(manifest)["settings"].get("kind")
+    settings = provenance.read(manifest)["settings"]
+    kind, dtype = settings.get("kind"), settings.get("dtype")
     if kind not in KINDS:
         raise ValueError(f"{manifest}: its setting 'kind' is {kind!r}, not one of {KINDS}; remove it and run again")
-    return kind
+    if not isinstance(dtype, str):
+        raise ValueError(f"{manifest}: its setting 'dtype' is {dtype!r}, not a name; remove it and run again")
+    return {"kind": kind, "dtype": dtype, "chunks": settings.get("chunks")}
 
 
 def read_layers(manifest: Path, folder: Path) -> Iterator[Layer]:
@@ -54,7 +60,7 @@ def read_layers(manifest: Path, folder: Path) -> Iterator[Layer]:
     tokens: dict[str, tuple[np.ndarray, ...]] = {}
     for entry in read_table(manifest).to_pylist():
         layer = _read_layer(Path(folder) / entry["file"], entry)
-        here = (layer.chunk, layer.position, layer.token_id)
+        here = (layer.chunk, layer.position, layer.token_id, layer.special)
         if not all(map(np.array_equal, here, tokens.setdefault(layer.stack, here))):
             raise ValueError(
                 f"{entry['file']}: its rows are not the tokens of the first layer of the {layer.stack} stack; "
@@ -65,7 +71,7 @@ def read_layers(manifest: Path, folder: Path) -> Iterator[Layer]:
 
 def _read_layer(path: Path, entry: Mapping[str, Any]) -> Layer:
     _check_file(path, entry)
-    table = read_table(path, columns=["chunk", "position", "token_id", "vector"])
+    table = read_table(path, columns=[*_TOKEN_COLUMNS, "vector"])
     width = table.schema.field("vector").type.list_size
     if (table.num_rows, width) != (entry["n_rows"], entry["width"]):
         raise ValueError(
@@ -73,7 +79,7 @@ def _read_layer(path: Path, entry: Mapping[str, Any]) -> Layer:
             f"{entry['width']}; remove the manifest and run again"
         )
     vectors = vector_matrix(table.column("vector"))
-    chunk, position, token_id = (table.column(name).to_numpy() for name in ("chunk", "position", "token_id"))
+    chunk, position, token_id, special = (table.column(name).to_numpy() for name in _TOKEN_COLUMNS)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if broken.size:
         raise ValueError(
@@ -89,6 +95,7 @@ def _read_layer(path: Path, entry: Mapping[str, Any]) -> Layer:
         chunk=chunk,
         position=position,
         token_id=token_id,
+        special=special,
         vectors=vectors,
     )
 

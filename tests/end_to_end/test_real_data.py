@@ -78,7 +78,9 @@ def test_geometry_of_every_layer_of_a_trained_decoder(results):
     assert set(geometry["kind"]) == {"decoder"}
     layers = geometry[["layer", "after_final_norm"]].drop_duplicates().values.tolist()
     assert layers == [[0, False], [1, False], [2, False], [3, False], [4, False], [5, False], [5, True]]
-    assert set(geometry["status"]) == {"ok"}
+    # A sixteenth of the token types of a batch is too few for a dimension, which is said and leaves a gap.
+    assert set(geometry.loc[geometry["status"] != "ok", "statistic"]) == {"twonn_090_sixteenth_type_matched"}
+    geometry = geometry[geometry["status"] == "ok"]
     assert (geometry["ci_low"] <= geometry["value"]).all()
     assert (geometry["value"] <= geometry["ci_high"]).all()
     # Most nearest neighbours are the same token in a trained model: the two fits disagree where types repeat.
@@ -90,5 +92,5 @@ def test_geometry_of_every_layer_of_a_trained_decoder(results):
 
 def test_figures_are_there_in_every_format(results):
     found = {path.relative_to(results / "figures").as_posix() for path in (results / "figures").rglob("*.*")}
-    names = ("suite_scaling/Stories", "all_suites", "embedding_geometry", "profiles")
+    names = ("suite_scaling/Stories", "all_suites", "embedding_geometry", "profiles", "dimension_scale")
     assert found == {f"{name}.{ending}" for name in names for ending in ("png", "svg", "pdf", "parquet", "csv", "rst")}

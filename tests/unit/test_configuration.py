@@ -558,7 +558,7 @@ def _schemas(schema, path="config"):
 SCHEMAS = dict(_schemas(load_schema()))
 ANNOTATIONS = {
     "$schema", "title", "description", "default", "examples", "properties", "items", "propertyNames",
-    "x-fix", "x-path", "x-placeholder", "x-default-text",
+    "x-fix", "x-path", "x-placeholder", "x-default-text", "x-expand",
 }  # fmt: skip
 REFUSING = {
     "type", "pattern", "enum", "required", "additionalProperties", "uniqueItems", "minItems", "minProperties",
@@ -637,3 +637,53 @@ def test_a_folder_without_its_dot_is_offered(base):
         "models.mine.source: 'my-model': is read as a hub id, but there is a folder of that name; for the folder write "
         "./my-model"
     )
+
+
+def _followed(revisions):
+    training = {"neox-64": {"revisions": revisions}}
+    dynamics = {"corpus": "embedded", "n_chunks": 64, "batch_size": 64, "training": training}
+    models = {"neox-64": {"source": "embedded:neox-64", "suite": "Embedded"}}
+    return {"models": models, "representation_dynamics": dynamics}
+
+
+def test_revisions_in_braces_are_expanded_once_each(tmp_path):
+    config = _followed(["step{0,1,4}", "step4", "step{64..128..64}"])
+    assert find_errors(config, base=tmp_path) == []
+    found = with_defaults(config)["representation_dynamics"]["training"]["neox-64"]["revisions"]
+    assert found == ["step0", "step1", "step4", "step64", "step128"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        ("step{5..1}", "count upwards"),
+        ("step{0,,1}", "neither a list"),
+        ("step{0,3}", "embedded:neox-64 has no such revision"),
+    ],
+)
+def test_braces_that_lead_nowhere_are_a_line(tmp_path, revision, words):
+    lines = find_errors(_followed([revision]), base=tmp_path)
+    assert len(lines) == 1
+    assert words in lines[0]
+
+
+def test_chunks_counted_in_tokens_name_a_model_of_the_config(tmp_path):
+    config = _followed(["step0"])
+    config["representation_dynamics"]["chunk_tokens"] = {"length": 128, "tokenizer": "neox-46"}
+    (line,) = find_errors(config, base=tmp_path)
+    assert "is not among the models" in line
+    assert "neox-64" in line
+
+
+def test_chunks_counted_in_tokens_must_fill_the_batches(tmp_path):
+    config = _followed(["step0"])
+    config["representation_dynamics"] |= {
+        "chunk_tokens": {"length": 100, "tokenizer": "neox-64"},
+        "n_chunks": 8,
+        "n_batches": 8,
+        "batch_size": 201,
+    }
+    (line,) = find_errors(config, base=tmp_path)
+    assert "1 chunks of 100 tokens hold about 100 tokens; lower it to 100 or less" in line
+    config["representation_dynamics"]["batch_size"] = 200
+    assert find_errors(config, base=tmp_path) == []

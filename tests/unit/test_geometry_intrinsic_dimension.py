@@ -3,17 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from lm_geometry.geometry.intrinsic_dimension import (
-    dimension_statistics,
-    likeliest_dimension,
-    regress_dimension,
-    two_nn,
-    two_nn_mle,
-)
-from lm_geometry.geometry.measures import measure_geometry
+from lm_geometry.geometry.intrinsic_dimension import likeliest_dimension, regress_dimension, two_nn, two_nn_mle
 from lm_geometry.geometry.neighbors import nearest_two
 from lm_geometry.geometry.rows import DegenerateError
-from lm_geometry.geometry.spectrum import anisotropy
 
 RANDOM = np.random.default_rng(20240503)
 
@@ -151,52 +143,3 @@ def test_degenerate_input():
     for fraction in (0, 1.1, np.nan):
         with pytest.raises(ValueError, match=r"fit_fraction must lie in \(0, 1\]"):
             two_nn(RANDOM.standard_normal((20, 4)), fit_fraction=fraction)
-
-
-def test_statistics_agree_with_the_estimators():
-    x = RANDOM.standard_normal((200, 7))
-    x[150:] = x[:50]
-    found = dimension_statistics(x)
-    assert found["twonn_090"].value == two_nn(x).dimension
-    assert found["twonn_020"].value == two_nn(x, fit_fraction=0.2).dimension
-    assert found["twonn_mle"].value == two_nn_mle(x).dimension
-    assert {(s.n_vectors, s.n_distinct, s.problem) for s in found.values()} == {(200, 150, None)}
-
-
-def test_a_fit_without_spread_leaves_the_others():
-    """A lattice with one corner row far away: the lowest ratios are all 1, the highest are not."""
-    grid = np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), axis=-1).reshape(-1, 2)
-    found = dimension_statistics(np.vstack([grid, [[0.3, 0.4]]]))
-    assert found["twonn_020"].value is None
-    assert "differs from 1" in found["twonn_020"].problem
-    assert found["twonn_mle"].value > 0
-
-
-def test_measure_geometry():
-    x = RANDOM.standard_normal((100, 7)) + 2
-    found = measure_geometry(x)
-    assert list(found) == [
-        "anisotropy", "anisotropy_uncentered", "participation_ratio", "twonn_090", "twonn_020", "twonn_mle",
-        "n_vectors", "n_distinct",
-    ]  # fmt: skip
-    assert found["anisotropy"] == anisotropy(x)
-    assert found["anisotropy_uncentered"] == anisotropy(x, center=False)
-    assert (found["n_vectors"], found["n_distinct"]) == (100, 100)
-
-
-def test_measure_geometry_of_type_matched_rows():
-    x = RANDOM.standard_normal((100, 7))
-    first = np.arange(100) % 10 == 0
-    found = measure_geometry(x, first=first, type_matched=x[:40], type_matched_first=first[:40])
-    assert found["anisotropy_without_first"] == anisotropy(x[~first])
-    assert found["anisotropy_without_first_type_matched"] == anisotropy(x[:40][~first[:40]])
-    assert found["twonn_090_type_matched"] == two_nn(x[:40]).dimension
-    assert len(found) == 16
-    assert found["n_vectors"] == 100
-
-
-def test_measure_geometry_of_degenerate_rows():
-    with pytest.raises(DegenerateError, match="anisotropy: 1 distinct rows among 30"):
-        measure_geometry(np.ones((30, 4)))
-    with pytest.raises(DegenerateError, match="anisotropy_type_matched: 5 distinct rows among 5"):
-        measure_geometry(RANDOM.standard_normal((30, 4)), type_matched=RANDOM.standard_normal((5, 4)))

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from lm_geometry.geometry import neighbors
+from lm_geometry.geometry import centred, neighbors, pair_bounds
+from lm_geometry.geometry.centred import CentredRows
 from lm_geometry.geometry.duplicates import distinct_rows
 from lm_geometry.geometry.neighbors import nearest_two
+from lm_geometry.geometry.pair_bounds import PairBounds
 from lm_geometry.geometry.rows import DegenerateError
 
 RANDOM = np.random.default_rng(20240502)
@@ -57,23 +59,89 @@ def test_equals_direct_differences(name):
 
 
 def test_blocks_do_not_matter(monkeypatch):
-    x = nasty_clouds()["one huge coordinate"]
+    for name in ("one huge coordinate", "clusters under float64 noise"):
+        x = nasty_clouds()[name]
+        whole = nearest_two(x)
+        with monkeypatch.context() as patched:
+            patched.setattr(centred, "_BLOCK_BYTES", 1)
+            patched.setattr(neighbors, "_BLOCK_BYTES", 1)
+            patched.setattr(pair_bounds, "_PANEL", 7)
+            np.testing.assert_array_equal(nearest_two(x), whole)
+
+
+def panels_of(x):
+    """The bounds in one matrix, and the true squares in its units."""
+    rows = CentredRows(x)
+    found = np.full((len(x), len(x)), np.inf, dtype=np.float32)
+
+    def put(start, stop, bounds):
+        found[start:stop, start:] = bounds
+
+    PairBounds(rows)._of_each_panel(put, np.arange(len(x)))
+    wide = np.asarray(x, dtype=np.float64) / rows.scale
+    return found, np.square(wide[:, None] - wide[None]).sum(axis=2)
+
+
+@pytest.mark.parametrize("name", nasty_clouds())
+def test_bounds_never_exceed_the_true_squares(name):
+    found, true = panels_of(nasty_clouds()[name])
+    above = np.triu_indices(len(true), 1)
+    assert (found[above] <= true[above]).all()
+    assert np.isinf(found[np.tril_indices(len(true))]).all()
+
+
+@pytest.mark.parametrize("name", nasty_clouds())
+def test_limits_are_never_below_the_second_nearest(name):
+    x = nasty_clouds()[name]
+    rows = CentredRows(x)
+    limits = PairBounds(rows).second_neighbor_limits(np.arange(len(x)))
+    assert (limits >= (brute_force(x)[1] / rows.scale) ** 2 * (1 - 1e-12)).all()
+
+
+def test_bounds_in_double_never_exceed_the_true_squares():
+    for x in nasty_clouds().values():
+        rows = CentredRows(x)
+        everyone = np.arange(len(x))
+        bounds = neighbors._Search(rows, everyone)._double_bounds(everyone)
+        wide = np.asarray(x, dtype=np.float64) / rows.scale
+        true = np.square(wide[:, None] - wide[None]).sum(axis=2)
+        np.fill_diagonal(true, np.inf)
+        assert (bounds <= true).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "in_double", "against_all"),
+    [
+        ("gaussian", range(1), range(1)),
+        # The sinks, 1e4 from the others, hide one another in float32.
+        ("sinks", range(10, 11), range(1)),
+        ("all pairs equally far", range(60, 61), range(1)),
+        ("clusters under float64 noise", range(100, 301), range(30, 301)),
+    ],
+)
+def test_which_rows_are_searched_again(name, in_double, against_all, monkeypatch):
+    """Only rows whose candidates are too many, and of those only rows that float64 bounds cannot tell apart."""
+    monkeypatch.setattr(pair_bounds, "_CROWD", 6)
+    seen = []
+    plain = neighbors._Search.search_in_double
+    monkeypatch.setattr(
+        neighbors._Search, "search_in_double", lambda self, rows: seen.append((rows, plain(self, rows))) or seen[-1][1]
+    )
+    nearest_two(nasty_clouds()[name])
+    rows, failed = seen[0]
+    assert len(rows) in in_double
+    assert len(failed) in against_all
+
+
+def test_bounds_that_are_not_kept_are_computed_again(monkeypatch):
+    x = nasty_clouds()["gaussian"]
+    kept = PairBounds(CentredRows(x)).squared_products
     whole = nearest_two(x)
-    monkeypatch.setattr(neighbors, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(pair_bounds, "_KEPT_BYTES", 0)
+    bounds = PairBounds(CentredRows(x))
+    assert bounds.squared_products == kept
+    assert not bounds._panels
     np.testing.assert_array_equal(nearest_two(x), whole)
-
-
-def test_bounds_never_exceed_the_true_squares():
-    for name, x in nasty_clouds().items():
-        x = np.asarray(x, dtype=np.float64)
-        centred = x - x.mean(axis=0)
-        unit = centred / np.linalg.norm(centred, axis=1).max()
-        true = np.square(unit[:, None] - unit[None]).sum(axis=2)
-        for precision in (np.float32, np.float64):
-            rounded = unit.astype(precision)
-            lowered = neighbors._lowered_squares(rounded)
-            bounds = lowered[:, None] + lowered - 2 * rounded @ rounded.T
-            assert (bounds <= true + np.eye(len(x))).all(), (name, precision)
 
 
 def test_equal_rows_are_neighbours_at_distance_zero():

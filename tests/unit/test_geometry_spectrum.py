@@ -9,7 +9,6 @@ from lm_geometry.geometry.spectrum import (
     anisotropy,
     effective_rank,
     participation_ratio,
-    spectral_statistics,
 )
 
 RANDOM = np.random.default_rng(20240501)
@@ -103,13 +102,11 @@ def test_an_eigenvalue_below_zero_by_more_than_round_off_is_an_error():
     assert spectrum.effective_rank == pytest.approx(3, rel=1e-12)
 
 
-def test_the_whole_spectrum_changes_no_other_statistic():
+def test_the_whole_spectrum_changes_no_other_measure():
     for x in clouds().values():
-        plain, whole = spectral_statistics(x), spectral_statistics(x, whole_spectrum=True)
-        assert set(whole) - set(plain) == {"effective_rank"}
-        assert whole["effective_rank"].value == pytest.approx(effective_rank(x), rel=1e-12)
-        for name, found in plain.items():
-            assert whole[name].value == pytest.approx(found.value, rel=1e-12)
+        plain, whole = Spectrum(x), Spectrum(x, whole=True)
+        assert whole.leading_share == pytest.approx(plain.leading_share, rel=1e-12)
+        assert whole.participation_ratio == pytest.approx(plain.participation_ratio, rel=1e-12)
 
 
 def test_uncentred_sees_the_mean_and_centred_does_not():
@@ -173,31 +170,12 @@ def test_planted_sink_token_in_closed_form():
     width, n_sinks, massive = 20, 4, 30.0
     ordinary = np.vstack([np.eye(width)[1:], -np.eye(width)[1:]])
     x = np.vstack([np.tile(massive * np.eye(width)[0], (n_sinks, 1)), ordinary])
-    n, sink_energy = len(x), n_sinks * (1 - n_sinks / len(x)) * massive**2
-    first = np.arange(n) < n_sinks
+    sink_energy = n_sinks * (1 - n_sinks / len(x)) * massive**2
     assert anisotropy(x) == pytest.approx(sink_energy / (sink_energy + len(ordinary)), rel=1e-12)
     assert anisotropy(x, center=False) == pytest.approx(
         n_sinks * massive**2 / (n_sinks * massive**2 + len(ordinary)), rel=1e-12
     )
-    found = spectral_statistics(x, first=first)
-    assert found["anisotropy"].value == pytest.approx(anisotropy(x))
-    assert found["anisotropy_without_first"].value == pytest.approx(1 / (width - 1), rel=1e-12)
-    # The sinks are one row four times over.
-    assert (found["anisotropy"].n_vectors, found["anisotropy"].n_distinct) == (n, n - n_sinks + 1)
-    assert found["anisotropy_without_first"].n_vectors == found["anisotropy_without_first"].n_distinct == n - n_sinks
-
-
-def test_statistics_of_degenerate_rows_say_why():
-    x = np.repeat(RANDOM.standard_normal((3, 5)), 20, axis=0)
-    for statistic in spectral_statistics(x, whole_spectrum=True).values():
-        assert statistic.value is None
-        assert "3 distinct rows among 60; at least 10" in statistic.problem
-
-
-def test_only_first_positions():
-    found = spectral_statistics(RANDOM.standard_normal((20, 5)), first=np.ones(20, dtype=bool))
-    assert found["anisotropy"].problem is None
-    assert "0 distinct rows among 0" in found["anisotropy_without_first"].problem
+    assert anisotropy(x[n_sinks:]) == pytest.approx(1 / (width - 1), rel=1e-12)
 
 
 @pytest.mark.parametrize("measure", [anisotropy, participation_ratio, effective_rank])

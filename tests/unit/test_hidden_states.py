@@ -1,38 +1,43 @@
 """Hidden states of every family against transformers' own, and the dump's files."""
 
 import json
+import logging
+import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from tiny_models import (
     FAMILIES,
     VOCAB_ROWS,
     build_model,
+    build_text_and_image_model,
     save_bin,
     save_safetensors,
     save_tokenizer,
-    sentences,
 )
+from tiny_run import Run
 
 from lm_geometry import provenance
-from lm_geometry.checkpoints.ledger import listing_table
 from lm_geometry.hidden_states import (
     LayerKey,
     LayerModel,
     TokenSequence,
     equal_length_batches,
+    listed_checkpoint,
     model_kind,
+    passes,
+    placement,
     tokenize_chunks,
 )
-from lm_geometry.tables.chunks import SCHEMA as CHUNKS
-from lm_geometry.tables.files import file_sha256, read_table, write_table
-from lm_geometry.tables.listing import SCHEMA as LISTING
+from lm_geometry.hidden_states.layer_files import LayerFiles, file_name, open_layer_files
+from lm_geometry.hidden_states.listed_checkpoint import open_model
+from lm_geometry.hidden_states.passes import ForwardPasses, Pass, fitting_batch_tokens, refuse_non_finite
+from lm_geometry.hidden_states.placement import spread_over
+from lm_geometry.tables.files import file_sha256, read_table
 from lm_geometry.tables.schema import vector_matrix
-from scripts.dump_hidden_states import dump_hidden_states
-from scripts.fetch_checkpoint import fetch_checkpoint
-from scripts.resolve_model import resolve_model
 
 IDS = np.random.default_rng(0).integers(5, VOCAB_ROWS, size=(3, 11)).astype(np.int32)
 
@@ -178,50 +183,6 @@ def test_tokens_come_with_their_special_ones_and_long_texts_are_cut_inside_them(
     assert [found.chunk for found in bare] == [7, 8]
 
 
-class Run:
-    """A dump of a tiny model in a folder of its own."""
-
-    def __init__(self, folder, family="gpt_neox", save=save_safetensors, texts=None, model=None):
-        self.folder = folder
-        self.texts = list(sentences(40)) if texts is None else texts
-        self.model = build_model(family) if model is None else model
-        self.source = save(self.model, folder / "mine")
-        self.tokenizer = save_tokenizer(folder / "tokenizer") / "tokenizer.json"
-        rows = [{"chunk": chunk, "page": 0, "text": text} for chunk, text in enumerate(self.texts)]
-        write_table(
-            folder / "chunks.parquet",
-            pa.Table.from_pylist(rows, schema=CHUNKS),
-            CHUNKS,
-            settings={"seed": 3},
-            origin={"corpus_sha256": "c0"},
-        )
-        tokenizer_is = {"tokenizer_id": "tiny", "tokenizer_commit": "t0"}
-        write_table(folder / "tokenizer.parquet", listing_table([]), LISTING, origin=tokenizer_is)
-        where = {"source": str(self.source), "revision": "main", "cache_dir": "unused"}
-        resolve_model(files=[], listing=folder / "listing.parquet", config=folder / "config.json", **where)
-        fetch_checkpoint(
-            listing=folder / "listing.parquet",
-            config=folder / "config.json",
-            checkpoint=folder / "checkpoint.parquet",
-            **where,
-        )
-
-    def dump(self, name="layers"):
-        manifest = self.folder / f"{name}.parquet"
-        dump_hidden_states(
-            checkpoint=self.folder / "checkpoint.parquet",
-            config=self.folder / "config.json",
-            chunks=self.folder / "chunks.parquet",
-            tokenizer=self.tokenizer,
-            tokenizer_listing=self.folder / "tokenizer.parquet",
-            folder=self.folder / name,
-            manifest=manifest,
-            device="cpu",
-            cache_dir="unused",
-        )
-        return read_table(manifest).to_pylist()
-
-
 @pytest.mark.parametrize("family", ["gpt_neox", "opt_350m", "t5", "bert"])
 def test_the_dump_holds_every_token_at_every_layer(tmp_path, family):
     run = Run(tmp_path, family, save_bin if family == "t5" else save_safetensors)
@@ -263,6 +224,7 @@ def test_the_dump_tells_what_made_it_and_the_same_run_gives_the_same_bytes(tmp_p
         "dtype": "float32",
         "device": "cpu",
         "threads": 1,
+        "batch_tokens": 2048,
         "model_id": "mine",
         "revision": "main",
         "chunks": {"seed": 3},
@@ -384,3 +346,331 @@ def test_a_pickle_with_more_than_tensors_is_refused_and_not_run(tmp_path):
         LayerModel(folder, device="cpu", safetensors=False)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "ran").exists()
+
+
+# -- larger than the device --------------------------------------------------------------------------------------------
+
+
+def half_of(model):
+    """Return half the bytes of a model's weights in float32."""
+    return 2 * sum(weight.numel() for weight in model.base_model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("family", "save", "room"),
+    [
+        ("gpt_neox", save_safetensors, None),
+        ("t5", save_bin, None),
+        ("t5", save_safetensors, None),
+        ("bert", save_safetensors, 1000),
+        ("albert", save_safetensors, 1000),
+        ("opt", save_safetensors, None),
+        ("gemma3_text", save_safetensors, None),
+    ],
+)
+def test_a_model_that_is_read_from_disk_while_it_runs_gives_the_same_bits(tmp_path, caplog, family, save, room):
+    model = build_model(family)
+    folder = save(model, tmp_path / "mine")
+    facts = {"files": sorted(path.name for path in folder.iterdir()), "safetensors": save is save_safetensors}
+    plain = LayerModel(folder, device="cpu", **facts).states(IDS)
+    room = {"cpu": room or half_of(model)}
+    with LayerModel(folder, device="cpu", max_memory=room, offload_dir=tmp_path / "offload", **facts) as spread:
+        assert spread.reads_files
+        assert len(list((tmp_path / "offload").iterdir())) == 1
+        for _ in range(2):
+            states = spread.states(IDS)
+            assert states.keys() == plain.keys()
+            assert all(torch.equal(states[key], plain[key]) for key in plain)
+    assert "is spread over cpu" in caplog.text
+    assert list((tmp_path / "offload").iterdir()) == []
+
+
+def test_a_model_that_fits_is_not_spread(tmp_path):
+    model = build_model("gpt_neox")
+    folder = save_safetensors(model, tmp_path / "mine")
+    layers = LayerModel(folder, device="cpu", max_memory={"cpu": 2 * half_of(model)}, offload_dir=tmp_path / "offload")
+    assert not layers.reads_files
+    assert not (tmp_path / "offload").exists()
+
+
+def test_room_for_weights_is_what_is_given_or_most_of_what_is_free(monkeypatch):
+    monkeypatch.setattr(placement, "available_memory", lambda: 1000)
+    assert spread_over(800, "cpu", None) is None
+    assert spread_over(801, "cpu", None) == {"cpu": 800}
+    assert spread_over(2001, "cpu", {"cpu": "2KB", "gpu": "5GB"}) == {"cpu": 2000}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (500 * (gpu + 1), 9999))
+    assert spread_over(400, "cuda", None) is None
+    assert list(spread_over(401, "cuda", None).items()) == [(0, 400), (1, 800), ("cpu", 800)]
+    assert list(spread_over(41, "cuda", {"cpu": 7, "gpu": 40}).items()) == [(0, 40), (1, 40), ("cpu", 7)]
+    with pytest.raises(ValueError, match="max_memory: the device is cuda, but it does not name gpu"):
+        spread_over(1, "cuda", {"cpu": 50})
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"disk": "1GB"}, "'disk' is neither cpu nor gpu"),
+        ({"cpu": "much"}, "cpu: 'much' is no size"),
+        ({"gpu": "1GB"}, "the device is cpu, but it does not name cpu"),
+    ],
+)
+def test_a_max_memory_that_cannot_be_is_refused(tmp_path, asked, message):
+    folder = save_safetensors(build_model("gpt_neox"), tmp_path)
+    with pytest.raises(ValueError, match=f"max_memory: {message}"):
+        LayerModel(folder, device="cpu", max_memory=asked)
+
+
+def test_devices_and_types_that_are_not_here_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="device: 'tpu' is not one of auto, cpu, cuda"):
+        LayerModel(tmp_path, device="tpu")
+    with pytest.raises(ValueError, match="dtype: 'int8' is not one of float32, bfloat16, float16"):
+        LayerModel(tmp_path, device="cpu", dtype="int8")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+def test_cuda_without_a_gpu_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="torch sees no CUDA device here; set `device: auto` or cpu"):
+        LayerModel(tmp_path, device="cuda")
+    assert placement.resolve_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_transformers_own_handed_out_as_float32_and_flagged(tmp_path, caplog, dtype):
+    from transformers import AutoModel
+
+    run = Run(tmp_path)
+    with LayerModel(run.source, device="cpu", dtype=dtype) as layers:
+        states = layers.states(IDS)
+    assert f"the model runs in {dtype}" in caplog.text
+    model = AutoModel.from_pretrained(run.source, dtype=getattr(torch, dtype), local_files_only=True).eval()
+    with torch.no_grad():
+        theirs = model(torch.from_numpy(IDS.astype(np.int64)), output_hidden_states=True).hidden_states
+    for layer, state in enumerate(theirs):
+        ours = states[LayerKey("decoder", layer, layer == 3)]
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, state.float())
+    run.dump(dtype=dtype)
+    assert provenance.read(tmp_path / "layers.parquet")["settings"]["dtype"] == dtype
+
+
+def test_a_dump_from_disk_is_the_dump_and_leaves_nothing_in_the_cache(tmp_path):
+    run = Run(tmp_path)
+    room = {"cpu": half_of(run.model)}
+    plain, spread = run.dump("plain"), run.dump("spread", max_memory=room, cache_dir=str(tmp_path / "cache"))
+    assert [row["sha256"] for row in plain] == [row["sha256"] for row in spread]
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_files_in_the_cache_are_held_as_long_as_they_are_read(tmp_path, monkeypatch, spread):
+    run = Run(tmp_path)
+    events = []
+
+    @contextmanager
+    def lock():
+        events.append("held")
+        yield
+        events.append("free")
+
+    cached = SimpleNamespace(lock=lock, fetch=lambda files: None, folder=run.source)
+    monkeypatch.setattr(listed_checkpoint, "_cached", lambda *_: cached)
+    settings = {"device": "cpu", "dtype": "float32", "cache_dir": str(tmp_path), "trust_remote_code": False}
+    room = {"cpu": half_of(run.model)} if spread else None
+    with open_model(tmp_path / "checkpoint.parquet", max_memory=room, **settings) as model:
+        assert model.reads_files == spread
+        events.append("runs")
+    assert events == (["held", "runs", "free"] if spread else ["held", "free", "runs"])
+
+
+# -- batches that fit --------------------------------------------------------------------------------------------------
+
+
+class SmallMemory:
+    """A model whose passes fit into memory up to so many tokens; larger ones end as the allocator ends them."""
+
+    device = "cpu"
+    dtype = "float32"
+
+    def __init__(self, tokens):
+        self.tokens = tokens
+        self.ran = []
+
+    def states(self, ids):
+        if ids.size > self.tokens:
+            torch.empty(2**60)
+        self.ran.append(ids.shape)
+        return {LayerKey("decoder", 0, False): torch.from_numpy(ids[..., None].astype(np.float32))}
+
+
+def numbered(chunk, length):
+    ids = 100 * chunk + np.arange(length, dtype=np.int32)
+    return TokenSequence(chunk, ids, np.zeros(length, bool), truncated=False)
+
+
+def tokens_of(found):
+    return np.concatenate([passed.states[LayerKey("decoder", 0, False)].numpy().ravel() for passed in found])
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_order_of_tokens_stays(caplog):
+    sequences = [numbered(chunk, 5 + chunk % 2) for chunk in range(20)]
+    small = SmallMemory(13)
+    halving = ForwardPasses(small, 64)
+    found = list(halving.over(sequences))
+    assert np.array_equal(tokens_of(found), tokens_of(ForwardPasses(SmallMemory(10**6), 64).over(sequences)))
+    assert "a batch of 50 tokens does not fit, going on with 25" in caplog.text
+    assert [shape for shape in small.ran if shape[1] == 5] == [(2, 5)] * 5
+    assert halving.batch_tokens == 10
+    list(halving.over(sequences))  # what was learnt holds for the next group of chunks
+    assert caplog.text.count("does not fit") == 2
+
+
+def test_a_single_sequence_that_does_not_fit_says_what_to_change():
+    with pytest.raises(ValueError, match=r"chunk 7: its 14 tokens do not fit into the memory of cpu .*make chunks sho"):
+        list(ForwardPasses(SmallMemory(13), 64).over([numbered(chunk, 14) for chunk in (7, 8, 9)]))
+
+
+def test_other_errors_of_a_pass_are_not_taken_for_memory(monkeypatch):
+    model = SmallMemory(100)
+    monkeypatch.setattr(model, "states", lambda ids: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        list(ForwardPasses(model, 64).over([numbered(0, 3), numbered(1, 3)]))
+
+
+def test_the_batch_is_what_free_memory_holds_and_no_more_than_is_of_use(monkeypatch):
+    sequences = [numbered(chunk, length) for chunk, length in enumerate((3, 8, 5))]
+    model = SmallMemory(10**6)
+    per_token = 2 * 4 * (1 + 20)  # a state of one component, and 20 such of activations, twice
+    monkeypatch.setattr(passes, "available_memory", lambda: 10**12)
+    assert fitting_batch_tokens(model, sequences) == 2048
+    monkeypatch.setattr(passes, "available_memory", lambda: 2 * 300 * per_token)
+    assert fitting_batch_tokens(model, sequences) == 256
+    monkeypatch.setattr(passes, "available_memory", lambda: 1)
+    assert fitting_batch_tokens(model, sequences) == 1
+    assert model.ran == [(1, 8)] * 3
+
+
+def test_large_numbers_are_numbers():
+    key, batch = LayerKey("decoder", 4, False), [numbered(6, 3), numbered(7, 3)]
+    states = torch.full((2, 3, 5), 3e38)
+    refuse_non_finite(states, key, batch, "float32")
+    states[1, 2, 4] = -torch.inf
+    with pytest.raises(ValueError, match=r"decoder layer 4: .* first at chunk 7, position 2; .* overflows float16"):
+        refuse_non_finite(states, key, batch, "float16")
+
+
+# -- writing in the background -----------------------------------------------------------------------------------------
+
+
+def passes_of(model, n_passes):
+    return [Pass([numbered(chunk, 4)], model.states(numbered(chunk, 4).ids[None])) for chunk in range(n_passes)]
+
+
+def test_an_error_of_the_writing_is_the_runs_and_leaves_nothing(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    write = LayerFiles._write
+
+    def fail(self, key, tokens, values):
+        if key.layer == 2:
+            raise OSError("no space left")
+        write(self, key, tokens, values)
+
+    monkeypatch.setattr(LayerFiles, "_write", fail)
+    with pytest.raises(OSError, match="no space left"):
+        run.dump()
+    # Also where it was the last pass, after which nothing is handed over.
+    with pytest.raises(OSError, match="no space left"), open_layer_files(tmp_path / "alone", {}, 1) as layers:
+        (passed,) = passes_of(SmallMemory(100), 1)
+        layers.write(passed._replace(states={LayerKey("decoder", 2, False): torch.ones(1, 4, 3)}))
+    assert not (tmp_path / "layers").exists()
+    assert list((tmp_path / "alone").iterdir()) == []
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    states, calls = LayerModel.states, []
+
+    def interrupted(self, ids):
+        calls.append(ids)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return states(self, ids)
+
+    monkeypatch.setattr(LayerModel, "states", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.dump()
+    assert not (tmp_path / "layers").exists()
+    assert not (tmp_path / "layers.parquet").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_one_pass_waits_to_be_written_and_no_more(tmp_path, monkeypatch):
+    write, may_write, handed = LayerFiles._write, threading.Event(), []
+
+    def slow(self, *arguments):
+        assert may_write.wait(timeout=5)
+        write(self, *arguments)
+
+    monkeypatch.setattr(LayerFiles, "_write", slow)
+    first, second = passes_of(SmallMemory(100), 2)
+
+    def hand_over(layers):
+        layers.write(second)
+        handed.append(second)
+
+    with open_layer_files(tmp_path, {}, 1) as layers:
+        layers.write(first)  # at once, though nothing can be written yet
+        other = threading.Thread(target=hand_over, args=(layers,))
+        other.start()
+        other.join(timeout=0.2)
+        assert handed == []
+        may_write.set()
+        other.join(timeout=5)
+        assert handed == [second]
+    rows = read_table(tmp_path / file_name(LayerKey("decoder", 0, False)))
+    assert rows["token_id"].to_pylist() == [0, 1, 2, 3, 100, 101, 102, 103]
+
+
+# -- models that are more than a text model ----------------------------------------------------------------------------
+
+
+def test_of_a_model_that_reads_images_too_the_text_model_runs_alone(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="lm_geometry")
+    model = build_text_and_image_model()
+    layers = LayerModel(save_safetensors(model, tmp_path), device="cpu")
+    assert layers.kind == "decoder"
+    assert "model_type 'gemma3' reads more than text; its text model 'gemma3_text' runs alone" in caplog.text
+    assert not [name for name, _ in layers._model.named_modules() if "vision" in name]
+    with torch.no_grad():
+        theirs = model(input_ids=torch.from_numpy(IDS.astype(np.int64)), output_hidden_states=True).hidden_states
+    states = layers.states(IDS)
+    assert len(states) == len(theirs) + 1
+    for layer, state in enumerate(theirs):
+        assert torch.equal(states[LayerKey("decoder", layer, layer == len(theirs) - 1)], state)
+
+
+def test_a_model_whose_text_part_is_no_language_model_is_named(tmp_path):
+    import transformers
+
+    transformers.CLIPConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"model_type 'clip_text_model' of config\.json is neither"):
+        LayerModel(tmp_path, device="cpu")
+
+
+def test_a_chat_model_reads_plain_text(tmp_path):
+    from transformers import AutoTokenizer
+
+    texts = ["the cat sat", "that dog run"]
+    folder = save_tokenizer(tmp_path)
+    plain = tokenize_chunks(folder / "tokenizer.json", [0, 1], texts, None)
+    chat = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    chat.chat_template = "{% for message in messages %}one two {{ message.content }} three{% endfor %}"
+    chat.save_pretrained(folder)
+    # As the template would have it, other tokens stand around the text.
+    messages = [{"role": "user", "content": texts[0]}]
+    told = AutoTokenizer.from_pretrained(folder, local_files_only=True).apply_chat_template(messages, tokenize=False)
+    assert told == "one two the cat sat three"
+    again = tokenize_chunks(folder / "tokenizer.json", [0, 1], texts, None)
+    assert again[0].ids.tolist() == plain[0].ids.tolist() == [3, 5, 6, 7, 4]
+    assert again[1].ids.tolist() == plain[1].ids.tolist() == [3, 13, 14, 15, 4]

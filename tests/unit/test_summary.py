@@ -14,8 +14,11 @@ from lm_geometry.summary.scores import score_heads
 from lm_geometry.tables import (
     claims,
     comparisons,
+    corpus_statistics,
     embedding_geometry,
     embedding_training,
+    geometry_comparisons,
+    geometry_layer_means,
     published_comparison,
     retrieval_scores,
     suite_peaks,
@@ -89,7 +92,10 @@ def scores():
 @pytest.fixture
 def geometry():
     rows = []
-    values = {"anisotropy": (0.9, 0.3, 0.2), "twonn_090": (99.0, 10.0, 12.0), "twonn_020": (99.0, 14.0, 13.0)}
+    values = {
+        "anisotropy": (0.9, 0.3, 0.2), "twonn_090": (99.0, 10.0, 12.0), "twonn_020": (99.0, 14.0, 13.0),
+        "anisotropy_without_first": (0.8, 0.1, 0.15), "same_token_neighbors": (1.0, 0.9712, 0.84),
+    }  # fmt: skip
     for statistic, by_layer in values.items():
         for suffix in ("", "_type_matched"):
             for layer, value in enumerate(by_layer):
@@ -101,7 +107,8 @@ def geometry():
                         "context_free": layer == 0, "width": 16,
                         "statistic": statistic + suffix, "value": None if bad else value, "std": None, "ci_low": None,
                         "ci_high": None, "n_batches": 8, "batch_size": 512, "n_vectors": 512, "n_distinct": 512,
-                        "status": "too few token types" if bad else "ok",
+                        "status": "too few token types" if bad else "ok", "dtype": "float32",
+                        "label": "no single dimension" if statistic == "twonn_090" and layer == 1 else "one dimension",
                     }
                 )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=geometry_table.SUMMARY)
@@ -119,7 +126,8 @@ def run(tmp_path, scores, geometry):
         figure.with_suffix(ending).write_bytes(b"")
     caption = figure.with_suffix(".rst")
     caption.write_text(style.caption_to_rst("Suite A & B.\n\nScores of <b>m-64 as_is."))
-    return {"figures": [figure], "captions": [caption], "tables": tables, "summary": tmp_path / "summary.html"}
+    summary = tmp_path / "summary.html"
+    return {"figures": [figure], "captions": [caption], "tables": tables, "corpus": [], "summary": summary}
 
 
 def page_of(run, **changes):
@@ -155,7 +163,11 @@ def test_the_heads_are_the_tables_own_numbers(run, scores, geometry):
     head = geometry_heads(geometry.to_pandas()).iloc[0]
     assert head["largest anisotropy"] == "0.300 in layer 1"
     assert head["largest, type-matched"] == "0.900 in layer 0"
+    assert head["largest, sinks off"] == "0.150 in layer 2"
     assert (head["TwoNN, fit 0.9"], head["TwoNN, fit 0.2"]) == ("10.0 to 12.0", "13.0 to 14.0")
+    assert (head["no single dimension"], head["no single dimension, type-matched"]) == ("1 of 2", "1 of 3")
+    assert head["same token"] == "84 to 97 %"
+    assert head["mean over layers"] == "none"
 
 
 def test_every_gap_is_told_once_with_its_reason(run, geometry):
@@ -211,7 +223,96 @@ def test_inputs_that_do_not_fit_are_refused(run, tmp_path):
     other = run["tables"][0].rename(tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=r"other\.parquet"):
         page_of(run, tables=[other])
+    with pytest.raises(ValueError, match="statistics of 2"):
+        page_of(run, corpus=[other, other])
     assert not run["summary"].exists()
+
+
+# -- hidden states -----------------------------------------------------------------------------------------------------
+
+
+def page_of_geometry(geometry, **tables):
+    return Page(summary.render(title="t", pictures=[], geometry=geometry, **tables))
+
+
+def changed(geometry, **columns):
+    return pa.Table.from_pandas(
+        geometry.to_pandas().assign(**columns), schema=geometry_table.SUMMARY, preserve_index=False
+    )
+
+
+def test_the_text_is_told_with_its_bytes_pages_characters_and_alphabets(run, tmp_path):
+    found = {
+        "format": "mediawiki_xml", "raw_bytes": 100_000_000, "distinct_bytes": 205, "pages": 12_345, "redirects": 6_789,
+        "empty_pages": 12, "unparsed_pages": 3, "unfinished_pages": 1, "characters": 65_432_100, "alphabet_size": 4_321,
+        "corpus_sha256": "ab",
+    }  # fmt: skip
+    path = tmp_path / "statistics.parquet"
+    write_table(
+        path, pa.Table.from_pylist([found], schema=corpus_statistics.SCHEMA), corpus_statistics.SCHEMA, origin={}
+    )
+    said = page_of(run, corpus=[path]).said
+    assert "a MediaWiki dump of 100,000,000 bytes, of which 205 are distinct; cleaned, 12,345 pages" in said
+    assert "65,432,100 characters, of which 4,321 are distinct. Left out: 6,789 redirects" in said
+    assert "3 pages could not be parsed and were kept as text" in said
+    assert "The text:" not in page_of(run).said
+
+
+def test_the_mean_over_layers_stands_with_its_interval(geometry):
+    row = {
+        "model": "m-16", "suite": "A & B", "kind": "decoder", "revision": "main", "stack": "decoder",
+        "statistic": "twonn_090", "value": 11.0, "ci_low": 10.52, "ci_high": 11.48, "n_layers": 2, "n_batches": 8,
+        "batch_size": 512, "n_distinct": 512, "status": "ok",
+    }  # fmt: skip
+    rows = [row, {**row, "revision": "step1", "value": 5.0}, {**row, "statistic": "twonn_020", "value": 6.0}]
+    means = pa.Table.from_pylist(rows, schema=geometry_layer_means.SCHEMA)
+    page = page_of_geometry(geometry, layer_means=means)
+    assert "11.0 (10.5 to 11.5)" in page.rows[1]
+    gap = pa.Table.from_pylist([{**row, "value": None}], schema=geometry_layer_means.SCHEMA)
+    assert geometry_heads(geometry.to_pandas(), gap.to_pandas())["mean over layers"][0] == "none"
+
+
+def test_half_precision_is_flagged(geometry):
+    assert "float32" not in page_of_geometry(geometry).said
+    said = page_of_geometry(changed(geometry, dtype="float16")).said
+    assert "Not run in float32, which the measures ask for: m-16 in float16." in said
+
+
+def compared(comparison, statistic, p):
+    return {
+        "comparison": comparison, "stack": "decoder", "statistic": statistic, "model_a": "m-16", "revision_a": "main",
+        "model_b": "m-16", "revision_b": "main", "p_holm": p, "n_batches": 8, "status": "ok" if p else "degenerate",
+    }  # fmt: skip
+
+
+def test_how_many_layers_and_checkpoints_differ_is_said(geometry):
+    rows = [compared("layers", "anisotropy", p) for p in (0.01, 0.049, 0.05, None)]
+    rows += [compared("layers", "twonn_090", 0.2), compared("layers", "twonn_mle", 0.01)]
+    rows += [compared("steps", "twonn_090_type_matched", 0.001), compared("models", "anisotropy_excess", None)]
+    table = pa.Table.from_pylist(rows, schema=geometry_comparisons.SCHEMA)
+    assert (
+        "differ neighbouring layers in 2 of 3 pairs by anisotropy and 0 of 1 pairs by dimension; checkpoints, over "
+        "their layers in 1 of 1 pairs by dimension type-matched."
+    ) in page_of_geometry(geometry, geometry_comparisons=table).said
+    assert "Over the same batches" not in page_of_geometry(geometry, geometry_comparisons=table.slice(0, 0)).said
+
+
+def test_degenerate_layers_do_not_flood_the_page(geometry):
+    rows = geometry.to_pandas()
+    parts = []
+    for step in range(9):
+        part = rows.assign(revision=f"step{step}", step=step, value=None)
+        counts = [f"{step} distinct rows among {n}; at least 10 are needed" for n in part["layer"] + 512]
+        parts.append(part.assign(status=counts))
+    gaps = geometry_gaps(pd.concat(parts))
+    assert gaps.to_numpy().tolist() == [
+        [
+            "m-16 step0, step1, step2, step3 and 5 more",
+            "anisotropy, anisotropy_type_matched, twonn_090, twonn_090_type_matched and 6 more; "
+            "decoder layer 0, 1 and 2",
+            "0 distinct rows among 512; at least 10 are needed",
+        ]
+    ]
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -459,6 +560,18 @@ def test_claims_are_counted_stated_once_and_folded_where_they_were_not_run():
     only = page_of_tables(claims=pa.Table.from_pylist(rows[3:], schema=claims.SCHEMA))
     assert only.rows == []
     assert "3 tests not run" in only.said
+
+
+def test_each_study_has_its_own_counts_and_table():
+    rows = [
+        claim_row("It rises.", "A", "holds"),
+        claim_row("Bell.", "m-16", "refuted", study="representation_dynamics", metric="anisotropy_without_first"),
+    ]
+    page = page_of_tables(claims=pa.Table.from_pylist(rows, schema=claims.SCHEMA))
+    assert "Of 1 test of what the study of embedding scaling claims, 1 holds." in page.said
+    assert "Of 1 test of what the study of representation dynamics claims, 1 is refuted." in page.said
+    assert [row[0] for row in page.rows] == ["claim", "It rises.", "claim", "Bell."]
+    assert page.rows[-1][2] == "anisotropy_without_first"
 
 
 def published_row(model, difference, verdict, *, repeats=False):

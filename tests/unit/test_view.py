@@ -91,7 +91,10 @@ def test_a_study_that_is_left_out_asks_for_nothing():
         None,
         False,
     )
-    assert without_scaling.figure_files("png") == ["results/figures/profiles.png"]
+    assert without_scaling.figure_files("png") == [
+        "results/figures/profiles.png",
+        "results/figures/dimension_scale.png",
+    ]
     assert without_scaling.runs == [Run("neox-16", "main")]
 
 

@@ -10,6 +10,7 @@ SCORES_AND_BELOW = {
     "collect_retrieval_scores": 1,
     "compare_scores": 1,
     "judge_scaling_claims": 1,
+    "collect_claims": 1,
     "compare_published": 1,
     "write_mteb_results": 1,
     "plot_suite_scaling": 1,
@@ -19,12 +20,18 @@ SCORES_AND_BELOW = {
     "all": 1,
 }
 TABLES_OVER_TRAINING = {"collect_embedding_training": 1, "plot_embedding_training": 1}
-TRAINING_AND_BELOW = {**TABLES_OVER_TRAINING, "judge_scaling_claims": 1, "write_summary": 1, "all": 1}
+CLAIMS_OF_TABLES = {"judge_scaling_claims": 1, "collect_claims": 1}
+TRAINING_AND_BELOW = {**TABLES_OVER_TRAINING, **CLAIMS_OF_TABLES, "write_summary": 1, "all": 1}
 GEOMETRY_AND_BELOW = {
     "collect_geometry": 1,
+    "compare_geometry": 1,
+    "judge_dynamics_claims": 1,
+    "collect_claims": 1,
     "plot_profiles": 1,
+    "plot_dimension_scale": 1,
     "plot_training_dimension": 1,
     "plot_training_anisotropy": 1,
+    "plot_training_heatmap": 1,
     "write_summary": 1,
     "all": 1,
 }
@@ -56,20 +63,19 @@ def test_moved_folder_reruns_nothing(checkout, tmp_path):
     assert type(checkout)(moved).rules_to_run() == {}
 
 
-def test_edited_anisotropy_measures_again_and_runs_no_forward_pass(checkout):
-    checkout.append("scripts/measure_anisotropy.py")
-    assert checkout.rules_to_run() == {"measure_anisotropy": N_DYNAMICS_RUNS, **GEOMETRY_AND_BELOW}
+def test_edited_measures_measure_again_and_run_no_forward_pass(checkout):
+    checkout.append("lm_geometry/geometry/moments.py")
+    assert checkout.rules_to_run() == {"measure_geometry": N_DYNAMICS_RUNS, **GEOMETRY_AND_BELOW}
 
 
 def test_dumps_that_are_not_kept_are_made_again_only_to_be_measured(checkout):
     checkout.edit("tiny.yaml", "keep_hidden_states: true", "keep_hidden_states: false")
     shutil.rmtree(checkout.folder / "results/hidden_states")
     assert checkout.rules_to_run() == {}
-    checkout.append("scripts/measure_anisotropy.py")
+    checkout.append("scripts/measure_geometry.py")
     assert checkout.rules_to_run() == {
         "dump_hidden_states": N_DYNAMICS_RUNS,
-        "measure_anisotropy": N_DYNAMICS_RUNS,
-        "measure_intrinsic_dimension": N_DYNAMICS_RUNS,
+        "measure_geometry": N_DYNAMICS_RUNS,
         **GEOMETRY_AND_BELOW,
     }
 
@@ -89,6 +95,8 @@ def test_edited_claims_are_judged_again_and_nothing_is_scored(checkout):
     checkout.append("lm_geometry/claims/verdict.py")
     assert checkout.rules_to_run() == {
         "judge_scaling_claims": 1,
+        "judge_dynamics_claims": 1,
+        "collect_claims": 1,
         "write_summary": 1,
         "all": 1,
     }
@@ -97,7 +105,8 @@ def test_edited_claims_are_judged_again_and_nothing_is_scored(checkout):
 def test_edited_words_reach_figures_and_page_only(checkout):
     checkout.append("lm_geometry/wording.py")
     rules = checkout.rules_to_run()
-    assert {name for name in rules if not name.startswith("plot_")} == {"compare_published", "write_summary", "all"}
+    worded = {"compare_published", "judge_dynamics_claims", "collect_claims", "write_summary", "all"}
+    assert {name for name in rules if not name.startswith("plot_")} == worded
 
 
 def test_an_edited_published_value_is_compared_again_and_nothing_is_scored(checkout):
@@ -110,7 +119,7 @@ def test_edited_figure_style_draws_again_and_measures_nothing(checkout):
     checkout.append("lm_geometry/figures/style.py")
     rules = checkout.rules_to_run()
     assert {name.split("_")[0] for name in rules} <= {"plot", "write", "all"}
-    assert sum(count for name, count in rules.items() if name.startswith("plot_")) == 8
+    assert sum(count for name, count in rules.items() if name.startswith("plot_")) == 10
 
 
 def test_edited_plumbing_reruns_nothing(checkout):
@@ -123,10 +132,14 @@ def test_changed_chunk_seed_reruns_the_dynamics_study_only(checkout):
     assert checkout.rules_to_run() == {
         "sample_chunks": 1,
         "dump_hidden_states": N_DYNAMICS_RUNS,
-        "measure_anisotropy": N_DYNAMICS_RUNS,
-        "measure_intrinsic_dimension": N_DYNAMICS_RUNS,
+        "measure_geometry": N_DYNAMICS_RUNS,
         **GEOMETRY_AND_BELOW,
     }
+
+
+def test_states_that_are_streamed_instead_are_measured_by_another_pass(checkout):
+    checkout.edit("tiny.yaml", "seed: 0", "seed: 0\n  hidden_states: stream")
+    assert checkout.rules_to_run() == {"stream_geometry": N_DYNAMICS_RUNS, **GEOMETRY_AND_BELOW}
 
 
 def test_changed_random_seed_scores_again_only(checkout):
@@ -174,8 +187,7 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
         "fetch_tokenizer": 1,
         "fetch_checkpoint": 1,
         "dump_hidden_states": 1,
-        "measure_anisotropy": 1,
-        "measure_intrinsic_dimension": 1,
+        "measure_geometry": 1,
         **LEDGER,
     }
 
@@ -191,8 +203,7 @@ def test_one_more_checkpoint_is_one_more_listing(checkout):
         **TRAINING_AND_BELOW,
         "fetch_checkpoint": 1,
         "dump_hidden_states": 1,
-        "measure_anisotropy": 1,
-        "measure_intrinsic_dimension": 1,
+        "measure_geometry": 1,
         **GEOMETRY_AND_BELOW,
         **LEDGER,
     }

@@ -48,17 +48,21 @@ TINY_GRAPH = {
     "clean_enwik8": 1,
     "sample_chunks": 1,
     "dump_hidden_states": 3,
-    "measure_anisotropy": 3,
-    "measure_intrinsic_dimension": 3,
+    "measure_geometry": 3,
     "collect_geometry": 1,
+    "compare_geometry": 1,
+    "judge_dynamics_claims": 1,
+    "collect_claims": 1,
     "plot_suite_scaling": 1,
     "plot_all_suites": 1,
     "plot_random_baselines": 1,
     "plot_embedding_geometry": 1,
     "plot_embedding_training": 1,
     "plot_profiles": 1,
+    "plot_dimension_scale": 1,
     "plot_training_dimension": 1,
     "plot_training_anisotropy": 1,
+    "plot_training_heatmap": 1,
     "write_summary": 1,
 }
 
@@ -71,6 +75,18 @@ def fresh(tmp_path):
 
 
 def test_whole_graph_is_as_expected(fresh):
+    assert fresh.rules_to_run() == TINY_GRAPH
+
+
+def test_streamed_states_are_measured_by_the_rule_that_makes_them(fresh):
+    fresh.edit("tiny.yaml", "keep_hidden_states: true", "hidden_states: stream")
+    expected = {name: count for name, count in TINY_GRAPH.items() if name != "measure_geometry"}
+    expected["stream_geometry"] = expected.pop("dump_hidden_states")
+    assert fresh.rules_to_run() == expected
+
+
+def test_chunks_may_be_counted_by_the_tokenizer_of_a_model(fresh):
+    fresh.edit("tiny.yaml", "chunk_characters: 256", "chunk_tokens: {length: 64, tokenizer: tiny-bert}")
     assert fresh.rules_to_run() == TINY_GRAPH
 
 

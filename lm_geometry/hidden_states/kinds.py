@@ -1,0 +1,57 @@
+"""What a config.json says a model is, before any of its weights are read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_kind(config: Any) -> str:
+    """Return 'encoder', 'decoder' or 'encoder-decoder' from a transformers config.
+
+    An encoder is a model type trained by masking, a decoder one trained to predict the next token; BERT-like types
+    exist as both and say so by ``is_decoder``. What comes as code of its own says in ``auto_map`` which heads it has.
+
+    Raises
+    ------
+    ValueError
+        If the model type is neither.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
+    own = getattr(config, "auto_map", {})
+    is_masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or "AutoModelForMaskedLM" in own
+    if is_masked and not getattr(config, "is_decoder", False):
+        return "encoder"
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or "AutoModelForCausalLM" in own:
+        return "decoder"
+    raise ValueError(f"model_type {config.model_type!r} of config.json is neither a masked nor a causal language model")
+
+
+def check_runs_no_code(config: Mapping[str, Any], trust_remote_code: bool) -> None:
+    """Refuse a model that is Python code from its own repository, unless that is trusted.
+
+    Parameters
+    ----------
+    config : mapping
+        Its config.json. One that transformers knows by itself may name such code too; it is not run then.
+    trust_remote_code : bool
+        The config key of that name.
+
+    Raises
+    ------
+    ValueError
+        If there is no other way to build the model.
+    """
+    if trust_remote_code or "auto_map" not in config:
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        raise ValueError(
+            f"config.json: model_type {config.get('model_type')!r} is Python code that comes with the model, which is "
+            "not run; if you have read it and trust it, set `trust_remote_code: true` for the model"
+        )

@@ -1,0 +1,170 @@
+"""Read a pretrained model from a folder: no head, no dropout, all weights the states depend on, nothing fetched."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+from lm_geometry.checkpoints.listed_file import CONFIG
+from lm_geometry.checkpoints.model_config import read_config
+from lm_geometry.checkpoints.revision import first_line
+from lm_geometry.hidden_states.kinds import check_runs_no_code, model_kind
+from lm_geometry.hidden_states.placement import spread_over
+
+# What stands before the text model's weights in a checkpoint that reads images too.
+_TEXT_MODEL_PREFIX = r"^(model\.)?language_model\.(model\.)?"
+
+log = logging.getLogger(__name__)
+
+
+class Loaded(NamedTuple):
+    """A model, its kind, and whether it reads weights from the files while it runs."""
+
+    model: Any
+    kind: str
+    reads_files: bool
+
+
+def load_model(
+    folder: Path,
+    stack: ExitStack,
+    *,
+    files: Sequence[str] | None,
+    device: str,
+    dtype: str,
+    max_memory: Mapping[str, str | int] | None,
+    offload_dir: Path | None,
+    safetensors: bool,
+    trust_remote_code: bool,
+) -> Loaded:
+    """Load a model on its device, or spread it where that is too small.
+
+    Parameters
+    ----------
+    folder, files, device, dtype, max_memory, offload_dir, safetensors, trust_remote_code
+        As of ``LayerModel``.
+    stack : ExitStack
+        Keeps what must live as long as the model does.
+
+    Raises
+    ------
+    ValueError
+        As of ``LayerModel``.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    check_runs_no_code(read_config(folder / CONFIG), trust_remote_code)
+    torch_dtype = getattr(torch, dtype)
+    own = {"trust_remote_code": trust_remote_code}
+    try:
+        with _no_load_report(), ExitStack() as while_loading:
+            shown = while_loading.enter_context(_alone(folder, files))
+            config, text_model = _config(shown, own)
+            kind = model_kind(config)
+            places = spread_over(_weight_bytes(config, torch_dtype, own), device, max_memory)
+            spread = _spread(places, stack, offload_dir)
+            model, found = _from_pretrained(shown, torch_dtype, safetensors, {**own, **text_model, **spread})
+            reads_files = "disk" in getattr(model, "hf_device_map", {}).values()
+            if reads_files:
+                stack.enter_context(while_loading.pop_all())
+    except (SafetensorError, UnpicklingError, RuntimeError, OSError) as error:
+        raise ValueError(f"{folder}: the weights cannot be loaded ({first_line(error)}); is the file whole?") from error
+    except ValueError as error:
+        raise ValueError(f"{folder}: {first_line(error)}") from error
+    _refuse_missing(folder, model, found["missing_keys"])
+    return Loaded(model if places else model.to(device), kind, reads_files)
+
+
+def _config(folder: Path, own: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the config of the text model, and what loads it alone where the checkpoint reads images too."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, **own)
+    text = getattr(config, "text_config", None)
+    if text is None:
+        return config, {}
+    log.info("model_type %r reads more than text; its text model %r runs alone", config.model_type, text.model_type)
+    return text, {"config": text, "key_mapping": {_TEXT_MODEL_PREFIX: ""}}
+
+
+def _weight_bytes(config: Any, dtype: Any, own: Mapping[str, Any]) -> int:
+    from accelerate import init_empty_weights
+    from transformers import AutoModel
+
+    with init_empty_weights():
+        model = AutoModel.from_config(config, **own)
+    return sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
+
+
+def _spread(places: Mapping[str | int, int] | None, stack: ExitStack, offload_dir: Path | None) -> dict[str, Any]:
+    """Return what makes transformers fill the places one after the other, and read the rest from disk."""
+    if places is None:
+        return {}
+    if offload_dir is not None:
+        offload_dir.mkdir(parents=True, exist_ok=True)
+    offload = tempfile.TemporaryDirectory(prefix="lm-geometry-offload-", dir=offload_dir)
+    room = ", ".join(f"{place}: {size / 1e9:.3g} GB" for place, size in places.items())
+    log.warning("the model is larger than its device and is spread over %s, and disk; this is slow", room)
+    return {"device_map": "sequential", "max_memory": dict(places), "offload_folder": stack.enter_context(offload)}
+
+
+def _from_pretrained(folder: Path, dtype: Any, safetensors: bool, settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    from transformers import AutoModel
+
+    model, found = AutoModel.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=safetensors,
+        weights_only=True,
+        output_loading_info=True,
+        **settings,
+    )
+    return model.eval(), found
+
+
+def _refuse_missing(folder: Path, model: Any, missing: Sequence[str]) -> None:
+    """Refuse weights that are not there, which transformers fills with random numbers.
+
+    A pooler, which no hidden state depends on, may be missing; it is left out.
+    """
+    pooler = [name for name in missing if "pooler" in name.split(".")]
+    if pooler and getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    needed = sorted(set(missing) - set(pooler))
+    if needed:
+        raise ValueError(
+            f"{folder}: the weights lack {len(needed)} tensors of {type(model).__name__}, first {needed[0]}; "
+            "its hidden states would be random"
+        )
+
+
+@contextmanager
+def _alone(folder: Path, files: Sequence[str] | None) -> Iterator[Path]:
+    """Yield a folder that shows these files of ``folder`` alone; the folder itself where none are named."""
+    if files is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="lm-geometry-") as made:
+        for name in files:
+            place = Path(made) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to((folder / name).resolve())
+        yield Path(made)
+
+
+@contextmanager
+def _no_load_report() -> Iterator[None]:
+    """Silence transformers' table of the head's weights left aside; weights that are missing are an error of ours."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

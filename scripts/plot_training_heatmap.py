@@ -1,0 +1,34 @@
+"""Draw a model's geometry over layers and training as heat maps."""
+
+from pathlib import Path
+
+from lm_geometry.figures import style
+from lm_geometry.figures.dynamics.training_heatmap import training_heatmap
+from lm_geometry.job import run_job
+from lm_geometry.tables.files import read_table
+
+
+def plot_training_heatmap(*, geometry: Path, duplicates: Path, model: str, revisions: list[str], **files: Path) -> None:
+    """Draw a model's geometry over layers and training as heat maps.
+
+    Parameters
+    ----------
+    geometry : Path
+        The table ``geometry``.
+    duplicates : Path
+        The table ``duplicate_checkpoints``.
+    model : str
+        The model.
+    revisions : list of str
+        Its checkpoints to draw.
+    **files : Path
+        The outputs that ``style.save`` writes: png, svg, pdf, data, csv, caption.
+    """
+    drawing = training_heatmap(
+        read_table(geometry), model=model, revisions=revisions, duplicates=read_table(duplicates)
+    )
+    style.save(drawing, **files, inputs=[geometry], settings={"model": model, "revisions": revisions})
+
+
+if __name__ == "__main__":
+    run_job(snakemake, plot_training_heatmap)
