@@ -76,7 +76,7 @@ LAYERS = pa.schema(
         column(
             "mark",
             pa.string(),
-            "'line', 'hollow' (after the norm), 'mean' (over layers), 'null' (limits and references too) or 'not drawn'",
+            "'line', 'hollow' (after the norm), 'mean' (over layers), 'null' (limits, references) or 'not drawn'",
         ),
         column("value", pa.float64(), "mean over batches; null = a gap, status says why", nullable=True),
         column("ci_low", pa.float64(), "lower end of the 95 % t interval over batches", nullable=True),
