@@ -29,13 +29,9 @@ measured = {
     "batches": results("geometry/{model}/{revision}/batches.parquet"),
     "all_tokens": results("geometry/{model}/{revision}/all_tokens.parquet"),
 }
-
-
-def passing_minutes(wildcards, input, attempt):
-    """Return the time of forward passes over all chunks, and of having the checkpoint on this machine."""
-    facts = (input.checkpoint, input.config)
-    passes = plan.dump_minutes(*facts, dynamics.n_characters, dynamics.setting("device"), attempt=attempt)
-    return passes + plan.fetch_minutes(*facts, models.source(wildcards.model), attempt=attempt)
+passing_minutes = lambda wildcards, input, attempt: plan.dump_minutes(
+    input.checkpoint, input.config, dynamics.n_characters, dynamics.setting("device"), attempt=attempt
+) + plan.fetch_minutes(input.checkpoint, input.config, models.source(wildcards.model), attempt=attempt)
 
 
 if dynamics.streams:

@@ -14,7 +14,7 @@ from lm_geometry.geometry.views import SeenRows, View
 
 _EPS = np.finfo(np.float64).eps
 # A share may be off by so much of itself, and of what is left beside it; what is asked for is 1e-6.
-_ACCURACY = 1e-7
+_ACCURACY = 3e-7
 # In float32 a residual of so much of the eigenvalue is round-off.
 _SINGLE_ROUND_OFF = 2e-6
 _BLOCK = 2  # two nearly equal eigenvalues are told from one by two vectors

@@ -79,7 +79,6 @@ class RitzSpace:
         kept = len(values)
         self._basis[:kept] = parts @ self._basis[: self.size]
         self._images[:kept] = parts @ self._images[: self.size]
-        self._projected[:] = 0
         self._projected[:kept, :kept] = np.diag(values)
         self.size = kept
 
