@@ -130,11 +130,6 @@ def is_on_host(a: Array) -> bool:
     return not _is_tensor(a)
 
 
-def block_bytes(a: Array, *, on_host: int, elsewhere: int) -> int:
-    """Return the bytes that a block should have: what a core's cache holds, or what keeps a device busy."""
-    return elsewhere if _is_tensor(a) else on_host
-
-
 def _is_tensor(a: Any) -> bool:
     torch = sys.modules.get("torch")  # nobody has a tensor where it was not imported
     return torch is not None and isinstance(a, torch.Tensor)

@@ -7,10 +7,10 @@ import numpy as np
 
 from lm_geometry.geometry.arrays import (
     Array,
-    block_bytes,
     empty,
     finite,
     host,
+    is_on_host,
     narrow,
     placed,
     real_matrix,
@@ -27,8 +27,10 @@ _FAR_OUT = 4
 _SAMPLE = 33
 # What a core's own cache holds.
 _BLOCK_BYTES = 2**20
+# What keeps another device busy.
+_DEVICE_BYTES = 2**28
 # What a product of matrices needs to be fast.
-_PRODUCT_BYTES = 2**24
+_PRODUCT_ROWS = 512
 
 
 class CentredRows:
@@ -49,6 +51,8 @@ class CentredRows:
         The vectors, float32 or float64.
     origin : np.ndarray
         Shape (d,), float64.
+    far : np.ndarray
+        Mask, shape (n,), of the rows that are far out.
     scale : float
         A power of two, so that scaling rounds nothing.
     offset : np.ndarray
@@ -80,9 +84,9 @@ class CentredRows:
         self.offset = (mean - self.origin) / self.scale
         self._centre()
 
-    def slices(self, bytes_per_entry: int, on_host: int) -> list[slice]:
-        """Return all rows in slices of ``on_host`` bytes, more on another device."""
-        step = max(1, block_bytes(self.x, on_host=on_host, elsewhere=2**28) // (bytes_per_entry * self.width))
+    def slices(self, step: int) -> list[slice]:
+        """Return all rows in slices of ``step`` on the host, of more on another device."""
+        step = step if is_on_host(self.x) else self._rows_at_once()
         return [slice(start, min(start + step, self.n_rows)) for start in range(0, self.n_rows, step)]
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
@@ -124,7 +128,7 @@ class CentredRows:
             return z @ z.T
         total = empty((self.width, self.width), "float64", self.x)
         total[:] = 0
-        for rows in self.slices(8, _PRODUCT_BYTES):
+        for rows in self.slices(_PRODUCT_ROWS):
             z = self.double(rows) - placed(self.offset, self.x)
             total += z.T @ z
         return total
@@ -154,10 +158,10 @@ class CentredRows:
         return all(bool((self.x[placed(rows[start : start + step], self.x)] == first).all()) for start in starts)
 
     def _rows_at_once(self) -> int:
-        return max(1, block_bytes(self.x, on_host=_BLOCK_BYTES, elsewhere=2**28) // (8 * self.width))
+        return max(1, (_BLOCK_BYTES if is_on_host(self.x) else _DEVICE_BYTES) // (8 * self.width))
 
     def _slices(self) -> list[slice]:
-        return self.slices(8, _BLOCK_BYTES)
+        return self.slices(self._rows_at_once())
 
     def _find_origin(self) -> np.ndarray:
         """Set ``norms2``, ``origin`` and ``scale``; return the mean of all rows."""
@@ -179,7 +183,8 @@ class CentredRows:
         if not np.isfinite(energy):
             require_finite(finite(self.x))
             raise DegenerateError(f"the sum of squares, {energy}, is out of range; rescale the {self.n_rows} rows")
-        far = np.flatnonzero(distances2 > _FAR_OUT**2 * np.median(distances2))
+        self.far = distances2 > _FAR_OUT**2 * np.median(distances2)
+        far = np.flatnonzero(self.far)
         outside = host(wide(self.x[placed(far, self.x)]).sum(0)) if far.size else 0.0
         self.origin = (total - outside) / (self.n_rows - far.size)
         self.scale = _power_of_two(np.sqrt(distances2.max()) + np.linalg.norm(self.origin - host(middle)))

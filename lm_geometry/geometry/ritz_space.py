@@ -1,4 +1,4 @@
-"""The leading eigenvectors of a symmetric operator, from a space that grows by the operator's images."""
+"""The leading eigenvectors of symmetric operators, from a space that grows by their images."""
 
 import numpy as np
 from scipy.linalg import eigh
@@ -9,49 +9,75 @@ _ROUND_OFF = 1e-14
 _MOSTLY_INSIDE = 0.1
 
 
-class RitzSpace:
-    """A block Krylov space with its images under a symmetric operator (Rayleigh-Ritz, thick restart).
-
-    The images are kept, so that residuals are those of the images themselves, whatever round-off the operator makes.
+class Basis:
+    """Orthonormal vectors that become more.
 
     Parameters
     ----------
     start : np.ndarray
         Vectors that the space begins with, shape (b, d).
     capacity : int
-        Vectors that are kept; at the limit the space shrinks to its leading directions.
+        Vectors that there is room for.
 
     References
     ----------
-    Parlett, "The Symmetric Eigenvalue Problem" (1998), chapters 11 and 13; Wu and Simon, "Thick-restart Lanczos method
-    for large symmetric eigenvalue problems" (2000).
+    Parlett, "The Symmetric Eigenvalue Problem" (1998), sections 6.9 and 13.
     """
 
     def __init__(self, start: np.ndarray, capacity: int) -> None:
-        self._basis = np.empty((capacity, start.shape[1]))
-        self._images = np.empty_like(self._basis)
-        self._projected = np.zeros((capacity, capacity))
-        self.size = 0
         self.block = _orthonormal(start, _ROUND_OFF * np.linalg.norm(start))
-        """Orthonormal vectors whose images come next, shape (b, d); none where the space is invariant."""
+        """The vectors added last, shape (b, d)."""
+        self._vectors = np.empty((capacity, start.shape[1]))
+        self._vectors[: len(self.block)] = self.block
+        self.size = len(self.block)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """All vectors, shape (size, d)."""
+        return self._vectors[: self.size]
+
+    def grow(self, vectors: np.ndarray) -> bool:
+        """Add what some vectors hold beside the space; return False where that is nothing, or there is no room."""
+        block = _orthonormal(vectors - (vectors @ self.vectors.T) @ self.vectors, _ROUND_OFF * np.linalg.norm(vectors))
+        block = _orthonormal(block - (block @ self.vectors.T) @ self.vectors, _MOSTLY_INSIDE)
+        grown = self.size + len(block)
+        if not len(block) or grown > len(self._vectors):
+            return False
+        self._vectors[self.size : grown] = self.block = block
+        self.size = grown
+        return True
+
+
+class RitzSpace:
+    """What a basis tells of a symmetric operator (Rayleigh-Ritz).
+
+    The images are kept, so that residuals are those of the images themselves, whatever round-off the operator makes.
+
+    Parameters
+    ----------
+    basis : Basis
+        May be shared by several operators.
+    capacity : int
+        Vectors that there is room for.
+    """
+
+    def __init__(self, basis: Basis, capacity: int) -> None:
+        self._basis = basis
+        self._images = np.empty((capacity, basis.vectors.shape[1]))
+        self._projected = np.zeros((capacity, capacity))
 
     def add(self, images: np.ndarray) -> None:
-        """Take in the images of ``block``, shape (b, d), and find the next block."""
-        if self.size + len(self.block) > len(self._basis):
-            self._restart()
-        old, new = self.size, self.size + len(self.block)
-        self._basis[old:new], self._images[old:new] = self.block, images
-        self.size = new
-        basis = self._basis[:new]
-        parts = basis @ images.T
+        """Take in the images of the basis' last block, shape (b, d)."""
+        new = self._basis.size
+        old = new - len(images)
+        self._images[old:new] = images
+        parts = self._basis.vectors @ images.T
         self._projected[:new, old:new] = parts
         self._projected[old:new, :new] = parts.T
         self._projected[old:new, old:new] = (parts[old:] + parts[old:].T) / 2
-        block = _orthonormal(images - parts.T @ basis, _ROUND_OFF * np.linalg.norm(images))
-        self.block = _orthonormal(block - (block @ basis.T) @ basis, _MOSTLY_INSIDE)
 
     def leading(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the largest Ritz values, falling, their unit vectors, and the norms of their residuals.
+        """Return the largest Ritz values, falling, their unit vectors, and the residuals of these.
 
         Parameters
         ----------
@@ -61,26 +87,13 @@ class RitzSpace:
         Returns
         -------
         values, vectors, residuals : np.ndarray
-            Shapes (k,), (k, d) and (k,).
+            Shapes (k,), (k, d) and (k, d).
         """
-        values, parts = self._eigenpairs(count)
-        vectors = parts @ self._basis[: self.size]
-        beside = parts @ self._images[: self.size] - values[:, None] * vectors
-        return values, vectors, np.linalg.norm(beside, axis=1)
-
-    def _eigenpairs(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        size = self.size
-        first = max(0, size - count)
-        values, parts = eigh(self._projected[:size, :size], subset_by_index=[first, size - 1])
-        return values[::-1], parts.T[::-1]
-
-    def _restart(self) -> None:
-        values, parts = self._eigenpairs(len(self._basis) // 3)
-        kept = len(values)
-        self._basis[:kept] = parts @ self._basis[: self.size]
-        self._images[:kept] = parts @ self._images[: self.size]
-        self._projected[:kept, :kept] = np.diag(values)
-        self.size = kept
+        size = self._basis.size
+        values, parts = eigh(self._projected[:size, :size], subset_by_index=[max(0, size - count), size - 1])
+        values, parts = values[::-1], parts.T[::-1]
+        vectors = parts @ self._basis.vectors
+        return values, vectors, parts @ self._images[:size] - values[:, None] * vectors
 
 
 def _orthonormal(vectors: np.ndarray, shortest: float) -> np.ndarray:

@@ -13,6 +13,8 @@ from lm_geometry.geometry.spectrum import Spectrum
 _EPS = np.finfo(np.float64).eps
 # A difference that is left of sums by less than this share is taken anew, free of cancellation.
 _CANCELLED = 1e-6
+# Views share a base operator if they differ from it by no more than one row in so many.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class SeenRows:
         w, e and s, shape (n,), float64, where the cloud lies.
     origin, common : np.ndarray
         o and c, shape (d,), float64.
+    mask : np.ndarray
+        The rows taken, shape (n,).
+    unit : bool
+        Whether they are scaled to unit length.
     energy : float
         The sum of squares of z.
 
@@ -72,6 +78,7 @@ class SeenRows:
         if rows.equal(np.flatnonzero(members)):
             raise DegenerateError(f"all {self._n} rows are equal: there is no variance to measure")
         self.origin = rows.origin / rows.scale
+        self.mask, self.unit = members, view.unit
         self._place(members, view)
         self.energy = self._checked_energy(members, view)
 
@@ -144,3 +151,67 @@ class SeenRows:
     def dense_share(self) -> float:
         """Return the same share from all entries at once, in float64; slow, and in need of the most memory."""
         return Spectrum(np.concatenate([host(block) for block in self.vectors()]), center=False).leading_share
+
+    def beside_base(self, base: np.ndarray) -> "BesideBase":
+        """Return what Z'Z is beside sum_i b_i y_i y_i', given the weights b, shape (n,)."""
+        return BesideBase(self._rows, self, base)
+
+
+class BesideBase:
+    """The part of a view's operator that is not a sum over many rows.
+
+    With g = sum_i w_i e_i y_i, and n c = sum_i w_i y_i and sum_i e_i = 0 where rows are centred, c = 0 where they are
+    not, z_i = w_i y_i + e_i o - s_i c gives
+
+        Z'Z = sum_i w_i^2 y_i y_i' + g o' + o g' + (sum_i e_i^2) o o' - n c c',
+
+    and the first sum differs from the base's by few rows.
+
+    Parameters
+    ----------
+    rows : CentredRows
+        The cloud.
+    seen : SeenRows
+        The view.
+    base : np.ndarray
+        Weights of the base operator's rows, shape (n,).
+
+    Attributes
+    ----------
+    size : float
+        A bound of how far the sums are from what is left of them.
+    """
+
+    def __init__(self, rows: CentredRows, seen: SeenRows, base: np.ndarray) -> None:
+        weights, kept = host(seen.weights), host(seen.kept)
+        difference = weights**2 - base
+        some = np.flatnonzero(difference)
+        self._rows, self._signed = host(rows.double(some)), difference[some]
+        self._origin, self._common = seen.origin, seen.common
+        self._crossed = rows.weighted_sum(weights * kept)
+        self._n, self._kept = float(seen.mask.sum()), float(kept @ kept)
+        taken = np.minimum(self._signed, 0) @ np.square(self._rows).sum(axis=1)
+        self.size = self._n * float(self._common @ self._common) - float(taken)
+
+    def images(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the images of some vectors, shape (b, d)."""
+        along_origin = (vectors @ self._origin)[:, None]
+        found = ((vectors @ self._rows.T) * self._signed) @ self._rows
+        found += along_origin * (self._crossed + self._kept * self._origin)
+        found += (vectors @ self._crossed)[:, None] * self._origin
+        found -= self._n * (vectors @ self._common)[:, None] * self._common
+        return found
+
+
+def family_weights(rows: CentredRows, seen: SeenRows) -> np.ndarray:
+    """Return the weights of the base operator that a view shares with others like it, shape (n,).
+
+    Rows that are far out are not in the base of rows as they are: a view without them would be what is left of a
+    difference.
+    """
+    if seen.unit:
+        base = np.divide(rows.scale**2, rows.norms2, out=np.zeros(rows.n_rows), where=rows.norms2 > 0)
+    else:
+        base = (~rows.far).astype(np.float64)
+    own = host(seen.weights) ** 2
+    return base if np.count_nonzero(base != own) <= rows.n_rows // _FEW else own

@@ -9,6 +9,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from lm_geometry.geometry import centred, leading
 from lm_geometry.geometry.cloud import Cloud, View
 from lm_geometry.geometry.duplicates import distinct_rows
+from lm_geometry.geometry.ritz_space import Basis
 from lm_geometry.geometry.rows import DegenerateError
 from lm_geometry.geometry.spectrum import effective_rank
 from lm_geometry.geometry.table_measures import mean_cosine
@@ -219,19 +220,16 @@ def test_a_view_that_float32_cannot_hold_is_found_in_float64(monkeypatch):
     far = np.arange(400) < 100
     x[far] += 1e7
     x[far, 0] *= 3
-    views = {"far": View(rows=far)}
-    precisions = []
-    plain = leading._Stack.images
-    monkeypatch.setattr(
-        leading._Stack, "images", lambda self, workers: precisions.append(self._double) or plain(self, workers)
-    )
-    assert_shares(x, views)
-    assert sum(precisions) > 3
+    steps = []
+    plain = leading.images
+    monkeypatch.setattr(leading, "images", lambda *arguments: steps.append(1) or plain(*arguments))
+    assert_shares(x, {"far": View(rows=far)})
+    assert len(steps) > 3
 
 
 def test_the_dense_solver_is_the_last_resort(monkeypatch):
     x = cloud_of("gaussian", 300, 60)
-    monkeypatch.setattr(leading, "_STEPS", 2)
+    monkeypatch.setattr(leading, "_CAPACITY", 6)
     calls = []
     plain = SeenRows.dense_share
     monkeypatch.setattr(SeenRows, "dense_share", lambda self: calls.append(self) or plain(self))
@@ -239,9 +237,28 @@ def test_the_dense_solver_is_the_last_resort(monkeypatch):
     assert len(calls) == len(every_view(300))
 
 
-def test_a_space_that_is_full_restarts(monkeypatch):
-    monkeypatch.setattr(leading, "_CAPACITY", 12)
-    assert_shares(cloud_of("gaussian", 300, 60), every_view(300))
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("unit", [True, False])
+def test_views_share_a_space_only_with_views_like_them(center, unit):
+    """Views of nearly all rows, of half of the rows, and of few: alone each is the same."""
+    x = cloud_of("massive in some rows", 400, 60)
+    rows = np.arange(400)
+    masks = {"most": rows % 37 > 0, "half": rows % 2 > 0, "few": rows < 30, "one left out": rows != 5}
+    views = {name: View(rows=mask, center=center, unit=unit) for name, mask in masks.items()}
+    assert_shares(x, {"all": View(), **views})
+
+
+def test_a_basis_stays_orthonormal_and_takes_nothing_twice():
+    """Also where images lie inside the space but for a millionth of a millionth."""
+    random = np.random.default_rng(4)
+    basis = Basis(random.standard_normal((2, 50)), 20)
+    for _ in range(6):
+        inside = random.standard_normal((2, basis.size)) @ basis.vectors
+        assert basis.grow(inside + 1e-12 * random.standard_normal((2, 50)))
+    np.testing.assert_allclose(basis.vectors @ basis.vectors.T, np.eye(14), rtol=0, atol=1e-14)
+    assert not basis.grow(random.standard_normal((2, 14)) @ basis.vectors)
+    assert not basis.grow(random.standard_normal((7, 50)))  # no room for 21
+    assert basis.size == 14
 
 
 def test_parts_are_searched_among_themselves():
