@@ -17,6 +17,8 @@ import pythia_2_8b_listing
 import yaml
 from loopback_hub import OnlyListed, Repository
 
+from lm_geometry.configuration.schema import with_defaults
+
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((PROJECT / "configs").glob("*.yaml"))
 TOKEN = "hf_catalogue"
@@ -87,7 +89,7 @@ def _named() -> dict[str, set[str]]:
     """Return the repositories of all configs, models and tokenizers, with their revisions."""
     named: dict[str, set[str]] = {}
     for path in CONFIGS:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = with_defaults(yaml.safe_load(path.read_text(encoding="utf-8")))
         studies = [config.get(study, {}) for study in ("embedding_scaling", "representation_dynamics")]
         for model, entry in config["models"].items():
             if not entry["source"].startswith("."):

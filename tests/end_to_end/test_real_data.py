@@ -78,8 +78,9 @@ def test_geometry_of_every_layer_of_a_trained_decoder(results):
     assert set(geometry["kind"]) == {"decoder"}
     layers = geometry[["layer", "after_final_norm"]].drop_duplicates().values.tolist()
     assert layers == [[0, False], [1, False], [2, False], [3, False], [4, False], [5, False], [5, True]]
-    # A sixteenth of the token types of a batch is too few for a dimension, which is said and leaves a gap.
-    assert set(geometry.loc[geometry["status"] != "ok", "statistic"]) == {"twonn_090_sixteenth_type_matched"}
+    # A sixteenth of 125 token types is too few for a dimension, which is said and leaves a gap.
+    gaps = geometry.loc[geometry["status"] != "ok", "statistic"]
+    assert set(gaps) <= {"twonn_090_sixteenth", "twonn_090_sixteenth_type_matched"}
     geometry = geometry[geometry["status"] == "ok"]
     assert (geometry["ci_low"] <= geometry["value"]).all()
     assert (geometry["value"] <= geometry["ci_high"]).all()

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lm_geometry.configuration import load_config
+from lm_geometry.configuration.schema import with_defaults
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((PROJECT / "configs").glob("*.yaml"))
@@ -19,7 +20,7 @@ def reference(name):
 
 
 def read(name):
-    return yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return with_defaults(yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 MODELS = {row["model"]: row for row in reference("models")}
@@ -88,6 +89,8 @@ def test_opt_175b_is_a_local_file_that_may_be_absent():
         "tokenizer": "facebook/opt-350m",
         "optional": True,
         "reference": "opt-175b",
+        "revision": "main",
+        "trust_remote_code": False,
     }
     assert [name for name, other in BLOG["models"].items() if other.get("optional")] == ["opt-175b"]
 

@@ -12,6 +12,7 @@ import yaml
 from catalogue_hub import TOKEN, catalogue
 from loopback_hub import serve
 
+from lm_geometry.configuration.schema import with_defaults
 from lm_geometry.tables.files import read_table
 from scripts.resolve_model import resolve_model
 
@@ -44,7 +45,7 @@ def followed(config, model):
 
 def runs(name):
     """Return (model, revision) and source of all runs of a config but the optional ones."""
-    config = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
+    config = with_defaults(yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text()))
     suites = config.get("embedding_scaling", {}).get("suites", [])
     dynamics = config.get("representation_dynamics", {})
     found = {}
@@ -63,7 +64,7 @@ def listed(name):
         copies = [row for row in csv.DictReader(stream) if row["genuine"] != row["revision"]]
     partner = {(row["hub_id"], row["revision"]): row["shares_with"] for row in copies}
     found = runs(name)
-    config = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
+    config = with_defaults(yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text()))
     partners = {
         (model, partner[source, revision]): source
         for (model, revision), source in found.items()

@@ -1,8 +1,20 @@
-"""What runs again after which change: exactly what depends on it, and nothing else."""
+"""A finished run: what of it runs again after which change, and what it left behind.
 
+All tests that need one stand here, for each process that runs tests makes its own.
+"""
+
+import csv
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import duckdb
+import pandas as pd
 import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.workflow
 
@@ -252,7 +264,7 @@ def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
     assert {path.stem for path in (work / "results/logs").iterdir()} == {
         path.stem
         for path in (other.folder / "scripts").glob("*.py")
-        if "plan" not in path.stem and path.stem != "plot_published_comparison"
+        if "plan" not in path.stem and path.stem not in {"plot_published_comparison", "stream_geometry"}
     }
     assert not list(foreign.iterdir())
     tables = sorted(path.relative_to(work) for path in (work / "results/tables").iterdir())
@@ -261,3 +273,44 @@ def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
     assert results_for_mteb
     for relative in [*tables, *results_for_mteb]:
         assert (work / relative).read_bytes() == (finished.folder / relative).read_bytes(), relative
+
+
+def test_failing_job_says_one_line_and_keeps_the_traceback_in_its_log(checkout):
+    corpus = checkout.folder / "broken"
+    (corpus / "qrels").mkdir(parents=True)
+    (corpus / "corpus.jsonl").write_text('{"_id": "1", "title": "", "text": "a"}\nnot json\n')
+    (corpus / "queries.jsonl").write_text('{"_id": "q", "text": "a"}\n')
+    (corpus / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    checkout.edit("tiny.yaml", "collection: embedded", "collection: {path: ./broken}")
+    done = checkout.snakemake()
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert re.search(r"^fetch_collection: .*corpus\.jsonl.*2", said, flags=re.MULTILINE), said
+    log = (checkout.folder / "results/logs/fetch_collection/broken.log").read_text()
+    assert "Traceback" in log
+    assert not (checkout.folder / "results/collections/broken/corpus.parquet").exists()
+
+
+def test_report_is_made_without_network(checkout):
+    checkout.run("--report", "report.html")
+    assert (checkout.folder / "report.html").stat().st_size > 100_000
+
+
+def test_tables_are_read_by_pandas_and_duckdb(finished):
+    for name in ("retrieval_scores", "geometry"):
+        path = finished.folder / f"results/tables/{name}.parquet"
+        frame = pd.read_parquet(path)
+        ((rows,),) = duckdb.sql(f"select count(*) from '{path}'").fetchall()
+        with path.with_suffix(".csv").open() as file:
+            lines = list(csv.DictReader(file))
+        assert len(frame) == rows == len(lines) > 0
+        assert list(frame.columns) == list(lines[0])
+
+
+def test_provenance_is_printed(finished):
+    path = finished.folder / "results/tables/retrieval_scores.parquet"
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_geometry.provenance", path], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    for fact in ("prose_sha256", "tokenizer_sha256", "collection_sha256", '"code"', '"versions"'):
+        assert fact in done.stdout, done.stdout

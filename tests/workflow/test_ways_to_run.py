@@ -1,13 +1,9 @@
 """The workflow runs plain, with --configfile, -s, -d and as a module, and its results can be read by others."""
 
-import csv
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
-import pandas as pd
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -206,47 +202,6 @@ def test_key_given_twice_is_an_error(fresh):
     assert done.returncode == 1
     assert "seed" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr + done.stdout
-
-
-def test_failing_job_says_one_line_and_keeps_the_traceback_in_its_log(checkout):
-    corpus = checkout.folder / "broken"
-    (corpus / "qrels").mkdir(parents=True)
-    (corpus / "corpus.jsonl").write_text('{"_id": "1", "title": "", "text": "a"}\nnot json\n')
-    (corpus / "queries.jsonl").write_text('{"_id": "q", "text": "a"}\n')
-    (corpus / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
-    checkout.edit("tiny.yaml", "collection: embedded", "collection: {path: ./broken}")
-    done = checkout.snakemake()
-    assert done.returncode == 1
-    said = done.stdout + done.stderr
-    assert re.search(r"^fetch_collection: .*corpus\.jsonl.*2", said, flags=re.MULTILINE), said
-    log = (checkout.folder / "results/logs/fetch_collection/broken.log").read_text()
-    assert "Traceback" in log
-    assert not (checkout.folder / "results/collections/broken/corpus.parquet").exists()
-
-
-def test_report_is_made_without_network(checkout):
-    checkout.run("--report", "report.html")
-    assert (checkout.folder / "report.html").stat().st_size > 100_000
-
-
-def test_tables_are_read_by_pandas_and_duckdb(finished):
-    for name in ("retrieval_scores", "geometry"):
-        path = finished.folder / f"results/tables/{name}.parquet"
-        frame = pd.read_parquet(path)
-        ((rows,),) = duckdb.sql(f"select count(*) from '{path}'").fetchall()
-        with path.with_suffix(".csv").open() as file:
-            lines = list(csv.DictReader(file))
-        assert len(frame) == rows == len(lines) > 0
-        assert list(frame.columns) == list(lines[0])
-
-
-def test_provenance_is_printed(finished):
-    path = finished.folder / "results/tables/retrieval_scores.parquet"
-    done = subprocess.run(
-        [sys.executable, "-m", "lm_geometry.provenance", path], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    for fact in ("prose_sha256", "tokenizer_sha256", "collection_sha256", '"code"', '"versions"'):
-        assert fact in done.stdout, done.stdout
 
 
 def test_lint_and_format(fresh):
