@@ -4,6 +4,7 @@ Batches are the units. Every function returns the evidence and a sentence on wha
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +20,8 @@ LAST_FIFTH = 0.8
 
 MIN_LAST_STEPS = 3
 """Fewer checkpoints have no slope apart from their difference."""
+
+_ORDERS = 9999
 
 
 def bell(values: np.ndarray) -> tuple[Evidence, str]:
@@ -75,6 +78,10 @@ def flatness(values: np.ndarray, others: Sequence[np.ndarray]) -> tuple[Evidence
 def growth(steps: np.ndarray, means: np.ndarray) -> tuple[Evidence, str]:
     """Test the rank correlation with the step (Spearman 1904), each batch's own.
 
+    Batches tell how sure it is for this run's checkpoints on other text. A trend must be more than the scatter of the
+    checkpoints too, of which batches know nothing: the p is the larger of the batches' and that of the mean profile
+    among all orders of its checkpoints.
+
     Parameters
     ----------
     steps : np.ndarray
@@ -93,8 +100,23 @@ def growth(steps: np.ndarray, means: np.ndarray) -> tuple[Evidence, str]:
         raise NotTestableError(f"in batch {same[0]} it is the same at all {len(steps)} checkpoints")
     order = np.arange(len(steps)) - (len(steps) - 1) / 2
     correlations = ranks @ order / (np.linalg.norm(ranks, axis=1) * np.linalg.norm(order))
-    detail = f"rank correlation with the step over {len(steps)} distinct checkpoints, each batch's own"
-    return mean_above_zero(correlations), detail
+    of_orders = _order_p(means.mean(axis=0))
+    detail = (
+        f"rank correlation with the step over {len(steps)} distinct checkpoints, each batch's own; p among orders of "
+        f"the checkpoints is {of_orders:.2g}"
+    )
+    evidence = mean_above_zero(correlations)
+    return replace(evidence, p=max(evidence.p, of_orders)), detail
+
+
+def _order_p(profile: np.ndarray) -> float:
+    """Return the two-sided p of a profile's rank correlation with its place, among random orders of it."""
+    ranks = np.sign(profile[:, None] - profile[None, :]).sum(axis=1)
+    orders = np.random.default_rng(0).permuted(np.tile(ranks, (_ORDERS, 1)), axis=1)
+    place = np.arange(len(profile))
+    place = place - place.mean()
+    as_large = np.abs(orders @ place) >= np.abs(ranks @ place) * (1 - 1e-12)
+    return float((1 + as_large.sum()) / (1 + _ORDERS))
 
 
 def settling(steps: np.ndarray, means: np.ndarray) -> tuple[Evidence, str]:
@@ -147,6 +169,6 @@ def rise_and_fall(steps: np.ndarray, means: np.ndarray) -> tuple[Evidence, str]:
     detail = (
         f"the largest of {len(steps) - 2} distinct checkpoints between, chosen on every other batch and tested on the "
         f"rest, less the first and the last, {first:.3g} and {last:.3g}; on all batches the largest between is "
-        f"{peak:.3g} at step {steps[best]:.0f}"
+        f"{peak:.3g} at step {steps[best]:.0f}; the scatter from one checkpoint to the next is not in p"
     )
     return held_out_peak(means[:, 1:-1], means[:, [0, -1]]), detail

@@ -173,7 +173,8 @@ def held_out_peak(interior: np.ndarray, ends: np.ndarray) -> Evidence:
         against = [paired_t(end[:, None] - interior) for end in ends.T]
         p_above = [test.p.max() if (test.mean > 0).all() else 1.0 for test in against]
         p, supports = float(min(1.0, len(p_above) * min(p_above))), False
-    return Evidence(*_interval(tests, int(tests.mean.argmin())), p, supports, len(interior))
+    units = len(interior[1::2]) if supports else len(interior)
+    return Evidence(*_interval(tests, int(tests.mean.argmin())), p, supports, units)
 
 
 def true_of_most(evidence: Sequence[Evidence | None], *, share: float) -> Evidence:
@@ -200,8 +201,7 @@ def true_of_most(evidence: Sequence[Evidence | None], *, share: float) -> Eviden
     supports = supporting >= needed
     least = needed if supports else n - needed + 1
     p = sorted([*(one.p if one.supports == supports else 1.0 for one in found), *[1.0] * (n - len(found))])
-    units = min((one.n for one in found), default=0)
-    return Evidence(supporting / n, None, None, min(1.0, (n - least + 1) * p[least - 1]), supports, units)
+    return Evidence(supporting / n, None, None, min(1.0, (n - least + 1) * p[least - 1]), supports, n)
 
 
 def interior_peak(interior: np.ndarray, ends: np.ndarray, *, n_splits: int = N_SPLITS, seed: int = 0) -> Evidence:

@@ -13,7 +13,7 @@ from lm_geometry.geometry.neighbors import Neighbors, find_neighbors
 from lm_geometry.geometry.pair_bounds import PairBounds
 from lm_geometry.geometry.rows import DegenerateError
 from lm_geometry.geometry.spectrum import significant_roots
-from lm_geometry.geometry.views import View
+from lm_geometry.geometry.views import View, has_short_rows, unit_rows
 
 __all__ = ["Cloud", "Neighbors", "View"]
 
@@ -116,8 +116,11 @@ class Cloud:
         present = self.norms > 0
         if not present.any():
             raise DegenerateError(f"all {n} rows are zero: they have no direction")
-        lengths = np.divide(1, self.norms, out=np.zeros(n), where=present)
-        total = self._rows.weighted_sum(lengths) * self._rows.scale + lengths.sum() * self._rows.origin
+        if has_short_rows(self._rows):
+            total = unit_rows(self._rows).sum(axis=0)
+        else:
+            lengths = np.divide(1, self.norms, out=np.zeros(n), where=present)
+            total = self._rows.weighted_sum(lengths) * self._rows.scale + lengths.sum() * self._rows.origin
         return float((total @ total - present.sum()) / (n * (n - 1)))
 
     def singular_values(self) -> np.ndarray:

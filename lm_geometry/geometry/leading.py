@@ -9,8 +9,9 @@ from lm_geometry.geometry.centred import CentredRows
 from lm_geometry.geometry.operators import base_products, images
 from lm_geometry.geometry.ritz_space import Basis, RitzSpace
 from lm_geometry.geometry.rows import DegenerateError
+from lm_geometry.geometry.spectrum import Spectrum
 from lm_geometry.geometry.threads import Workers, row_workers
-from lm_geometry.geometry.views import SeenRows, View, family_weights
+from lm_geometry.geometry.views import SeenRows, View, family_weights, has_short_rows, unit_rows
 
 _EPS = np.finfo(np.float64).eps
 # A share may be off by so much of itself, and of what is left beside it; what is asked for is 1e-6.
@@ -70,7 +71,10 @@ def leading_shares(rows: CentredRows, views: Mapping[str, View]) -> dict[str, fl
     seen: dict[str, SeenRows] = {}
     for name, view in views.items():
         try:
-            seen[name] = SeenRows(rows, view)
+            if view.unit and has_short_rows(rows, view.rows):
+                found[name] = Spectrum(unit_rows(rows, view.rows), center=view.center).leading_share
+            else:
+                seen[name] = SeenRows(rows, view)
         except DegenerateError as error:
             found[name] = error
     with row_workers(rows.x) as workers:

@@ -5,7 +5,7 @@ import numpy as np
 from lm_geometry.geometry.spectrum import Spectrum
 from lm_geometry.geometry.statistic import Statistic, attempt
 
-NULL_DRAWS = 4  # their mean is known to a few per cent of itself
+NULL_DRAWS = 16  # their mean is known to 1 or 2 per cent of itself
 
 
 def marchenko_pastur_edge(n_rows: int, width: int) -> float:

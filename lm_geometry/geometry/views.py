@@ -13,6 +13,8 @@ from lm_geometry.geometry.spectrum import Spectrum
 _EPS = np.finfo(np.float64).eps
 # A difference that is left of sums by less than this share is taken anew, free of cancellation.
 _CANCELLED = 1e-6
+# Rows shorter than this share of the origin keep too few digits of what is left of it.
+_SHORT = 1e-6
 # Views share a base operator if they differ from it by no more than one row in so many.
 _FEW = 16
 
@@ -34,6 +36,31 @@ class View:
     rows: np.ndarray | None = None
     center: bool = True
     unit: bool = False
+
+
+def has_short_rows(rows: CentredRows, members: np.ndarray | None = None) -> bool:
+    """Return whether rows are so short that their direction would be lost beside the cloud's origin or its far rows.
+
+    Parameters
+    ----------
+    rows : CentredRows
+        The cloud.
+    members : np.ndarray, optional
+        The rows that are asked about, mask of shape (n,); all rows without it.
+    """
+    norms = np.sqrt(rows.norms2 if members is None else rows.norms2[members])
+    longest = max(float(np.linalg.norm(rows.origin)), rows.scale)
+    return bool(((norms > 0) & (norms < _SHORT * longest)).any())
+
+
+def unit_rows(rows: CentredRows, members: np.ndarray | None = None) -> np.ndarray:
+    """Return rows at unit length, each from its own entries, in float64; zero rows stay zero."""
+    x = host(rows.x) if members is None else host(rows.x)[members]
+    x = x.astype(np.float64)
+    # The largest entry first, so that squares of tiny entries do not vanish.
+    x /= np.maximum(np.abs(x).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
 
 
 class SeenRows:

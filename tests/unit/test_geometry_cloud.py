@@ -384,3 +384,21 @@ def test_threads_change_nothing_and_give_blas_its_own_back():
     assert ratio_together == pytest.approx(ratio_alone, rel=1e-9)
     for one, other in zip(neighbors_alone, neighbors_together, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("length", [1e-8, 1e-12, 1e-16, 1e-20])
+def test_directions_of_very_short_rows_are_their_own(length):
+    """Beside an origin 1e16 times longer nothing would be left of them."""
+    random = np.random.default_rng(7)
+    x = random.normal(3, 1, (600, 64))
+    x[random.random(600) < 0.4] *= length
+    x = x.astype(np.float32)
+    unit = x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    centred = np.linalg.svd(unit - unit.mean(axis=0), compute_uv=False) ** 2
+    plain = np.linalg.svd(unit, compute_uv=False) ** 2
+    cloud = Cloud(x)
+    found = cloud.leading_shares({"centred": View(unit=True), "plain": View(unit=True, center=False)})
+    assert found["centred"] == pytest.approx(centred[0] / centred.sum(), rel=1e-6)
+    assert found["plain"] == pytest.approx(plain[0] / plain.sum(), rel=1e-6)
+    cosines = unit @ unit.T
+    assert cloud.mean_cosine() == pytest.approx((cosines.sum() - 600) / (600 * 599), rel=1e-6)
