@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from lm_geometry.measured_stacks import GapError, MeasuredStack, MeasuredStacks, check_pairs
+from lm_geometry.measured_stacks import (
+    GapError,
+    LayerValues,
+    MeasuredStack,
+    MeasuredStacks,
+    check_distinct,
+    check_pairs,
+    is_dimension,
+)
 from lm_geometry.statistics.paired import holm, paired_t
 from lm_geometry.tables.geometry_batches import OK
 from lm_geometry.tables.geometry_comparisons import LAYERS, MODELS, STEPS
@@ -106,8 +114,20 @@ def _layer_pairs(stack: MeasuredStack, statistic: str) -> Iterator[_Pair]:
     for place in range(1, values.layers.size):
         both = slice(place - 1, place + 1)
         layers = (int(values.layers[place]), int(values.layers[place - 1]))
-        problem = values.problem(both)
+        problem = values.problem(both) or _unlike_sizes(values, both, statistic)
         yield _Pair(stack, stack, problem or np.diff(values.values[:, both])[:, 0], *layers)
+
+
+def _unlike_sizes(values: LayerValues, both: slice, statistic: str) -> str:
+    """Return why the dimensions of two layers do not compare; empty if they do, or are none."""
+    if not is_dimension(statistic):
+        return ""
+    before, after = zip(values.layers[both].tolist(), values.n_distinct_of_layers[both].tolist(), strict=True)
+    try:
+        check_distinct((f"layer {before[0]}", before[1]), (f"layer {after[0]}", after[1]))
+    except GapError as reason:
+        return str(reason)
+    return ""
 
 
 def _step_pairs(checkpoints: Sequence[MeasuredStack], statistic: str) -> Iterator[_Pair]:

@@ -34,6 +34,10 @@ class GapError(Exception):
     """A statistic has no value in some layer and batch, or no pair; the message says where and why."""
 
 
+LIKE_SIZES = 0.95
+"""Dimensions at numbers of distinct vectors that differ by more than this share are not compared."""
+
+
 @dataclass(frozen=True)
 class LayerValues:
     """One statistic in the layers of one stack, batch by batch.
@@ -48,6 +52,8 @@ class LayerValues:
         Why each value is missing, or 'ok', shape (batches, layers).
     n_vectors, n_distinct : int
         Least of layers and batches.
+    n_distinct_of_layers : np.ndarray
+        Least of batches, shape (layers,).
     """
 
     layers: np.ndarray
@@ -56,6 +62,7 @@ class LayerValues:
     status: np.ndarray
     n_vectors: int
     n_distinct: int
+    n_distinct_of_layers: np.ndarray
 
     def problem(self, places: slice = slice(None)) -> str:
         """Return how many values of the layers at these places are missing, and why the first is; empty if none is."""
@@ -109,7 +116,9 @@ def layer_values(rows: pd.DataFrame, *, with_lookup: bool = False) -> LayerValue
     status = np.full(n_rows.shape, "not measured", dtype=object)
     status[batch, layer] = rows["status"]
     counts = (int(rows[name].min()) for name in ("n_vectors", "n_distinct"))
-    return LayerValues(layers, batches, values, status, *counts)
+    distinct = np.full(layers.size, np.iinfo(np.int64).max)
+    np.minimum.at(distinct, layer, rows["n_distinct"].to_numpy())
+    return LayerValues(layers, batches, values, status, *counts, distinct)
 
 
 @dataclass(frozen=True)
@@ -298,6 +307,30 @@ def check_pairs(a: MeasuredStack, b: MeasuredStack, statistic: str, *, equal_row
     sizes = values_a.n_vectors, values_b.n_vectors
     if equal_rows and statistic.endswith(MATCHED) and sizes[0] != sizes[1]:
         raise GapError(f"{a.name} has {sizes[0]} token types in each batch, {b.name} {sizes[1]}")
+    if is_dimension(statistic):
+        check_distinct((a.name, values_a.n_distinct), (b.name, values_b.n_distinct))
+
+
+def is_dimension(statistic: str) -> bool:
+    """Return whether a statistic depends on the number of distinct vectors, as estimates of dimension do."""
+    return statistic.startswith("twonn")
+
+
+def check_distinct(a: tuple[str, int], b: tuple[str, int]) -> None:
+    """Check that two dimensions stand on about as many distinct vectors.
+
+    Parameters
+    ----------
+    a, b : pair of str and int
+        What is compared, and its distinct vectors.
+
+    Raises
+    ------
+    GapError
+        If the smaller number is less than ``LIKE_SIZES`` of the larger one.
+    """
+    if min(a[1], b[1]) < LIKE_SIZES * max(a[1], b[1]):
+        raise GapError(f"{a[0]} has {a[1]} distinct vectors, {b[0]} {b[1]}: dimensions compare at equal N only")
 
 
 def _numbers(values: LayerValues) -> str:

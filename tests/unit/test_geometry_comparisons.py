@@ -251,6 +251,30 @@ def test_type_matched_batches_compare_at_equal_numbers_of_types_only(tmp_path):
     assert found[1] == "ok"
 
 
+def test_dimensions_of_models_compare_at_like_numbers_of_distinct_vectors_only(tmp_path):
+    rows = between_models(tmp_path, models(b={"n_distinct": 3700}))
+    assert statuses(rows) == ["ok"] * 3
+    found = statuses(rows, "twonn_090")
+    assert "distinct vectors" in found[0]
+    assert "dimensions compare at equal N only" in found[0]
+    assert found[1] == "ok"
+
+
+def test_dimensions_of_layers_compare_at_like_numbers_of_distinct_vectors_only(tmp_path):
+    rows = of_run(statistics(draw(0)), "mine")
+    for row in rows:
+        if row["layer"] == 0:
+            row["n_distinct"] = 3500
+    table = compare(tmp_path, rows, profiles=[MAIN])
+    for name in COMPARED:
+        found = [row["status"] for row in rows_of(table, comparison="layers", statistic=name)]
+        if name.startswith("twonn"):
+            assert found[0].startswith("layer 0 has 3500 distinct vectors, layer 1 39")
+        else:
+            assert found[0] == "ok"
+        assert found[1:] == ["ok", "ok"]
+
+
 def test_a_gap_in_any_layer_leaves_models_and_steps_uncompared(tmp_path):
     rows = models()
     for row in rows:
