@@ -11,7 +11,7 @@ from lm_geometry import provenance
 from lm_geometry.geometry import layers
 from lm_geometry.geometry.batches import draw_batches, type_matched_rows
 from lm_geometry.geometry.intrinsic_dimension import two_nn
-from lm_geometry.geometry.nulls import frequency_null
+from lm_geometry.geometry.nulls import NULL_DRAWS, frequency_null
 from lm_geometry.geometry.spectrum import anisotropy
 from lm_geometry.tables.files import read_table, write_table
 from lm_geometry.tables.geometry_batches import ALL_TOKENS, BATCHES
@@ -155,7 +155,7 @@ def test_the_frequency_null_is_that_of_the_batchs_own_tokens(dump):
     (_, drawn), _ = drawn_rows(dump)
     for layer in (0, 2):
         found = rows_of(batches, statistic=FREQUENCY_NULL, layer=layer, after_final_norm=False)
-        truth = [frequency_null(dump.token_id[rows], WIDTH, seed=7, n_draws=4).mean() for rows in drawn]
+        truth = [frequency_null(dump.token_id[rows], WIDTH, seed=7, n_draws=NULL_DRAWS).mean() for rows in drawn]
         assert [row["value"] for row in found] == pytest.approx(truth, rel=1e-12)
         assert [row["n_distinct"] for row in found] == [len(set(dump.token_id[rows].tolist())) for rows in drawn]
 
