@@ -667,6 +667,11 @@ def test_braces_that_lead_nowhere_are_a_line(tmp_path, revision, words):
     assert words in lines[0]
 
 
+def test_braces_lead_out_of_no_folder(tmp_path):
+    lines = find_errors(_followed(["step{0,/../../x}"]), base=tmp_path)
+    assert any("cannot be a folder's name" in line for line in lines)
+
+
 def test_chunks_counted_in_tokens_name_a_model_of_the_config(tmp_path):
     config = _followed(["step0"])
     config["representation_dynamics"]["chunk_tokens"] = {"length": 128, "tokenizer": "neox-46"}
