@@ -39,7 +39,7 @@ class LayerModel:
     dtype : str
         What weights and activations are: 'float32', or 'bfloat16' or 'float16', whose states are rounded.
     max_memory : mapping, optional
-        Most memory that weights may take, of 'cpu' and of each GPU by its number; by default most of what is free. A
+        Most memory that weights may take, of 'cpu' and of each 'gpu'; by default most of what is free. A
         model that is larger than its device is spread over the GPUs, memory and disk.
     offload_dir : Path, optional
         Where a folder for weights on disk is made, to be removed with the model; the system's own place by default.

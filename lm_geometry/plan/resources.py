@@ -237,7 +237,7 @@ def dump_disk_mb(checkpoint: str, config: str, n_characters: int) -> int:
 
 
 def measuring_mb(manifest: str, batch_size: int, *, attempt: int = 1) -> int:
-    """Return the memory of measuring a dump: two layers at a time, and a batch in float64."""
+    """Return the memory of measuring a dump: a layer and the copies of its reading, and a batch in float64."""
     layers = _layers(manifest)
     return _memory(max(cost.measuring_memory(layer["n_rows"], layer["width"], batch_size) for layer in layers), attempt)
 
