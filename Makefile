@@ -19,7 +19,7 @@ $(PYTHON) -m venv $(VENV)
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo plan test lint bench clean
+.PHONY: help demo plan test test-all fuzz lint bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,10 @@ plan: $(VENV)/.runtime  ## Say what a run will fetch, store and compute, from fi
 test: $(VENV)/.tests  ## Run the tests, on CORES cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES:all=auto) --dist loadfile
 
+test-all: $(VENV)/.tests  ## Run the slow tests too (over an hour); their results go into docs/test_all.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES:all=auto) --dist loadfile -m '' \
+	  --slow-results docs/test_all.md
+
 lint: $(VENV)/.tests  ## Check format and style of code, rules and workflow
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -46,6 +50,9 @@ lint: $(VENV)/.tests  ## Check format and style of code, rules and workflow
 
 bench: $(VENV)/.tests  ## Measure speed and memory; one line per figure, and results/bench.json
 	$(BIN)/python -m benchmarks
+
+bench-gpu: $(VENV)/.tests  ## Measure forward pass, dump and measures on this machine's GPU into docs/gpu.md
+	$(BIN)/python -m benchmarks gpu
 
 clean:  ## Remove the environment; results stay
 	rm -rf $(VENV)

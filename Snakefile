@@ -15,6 +15,8 @@ from lm_geometry.configuration.reading import ConfigError, read_config
 from lm_geometry.configuration.view import Study, either
 from lm_geometry.demo.recipes import RECIPES
 from lm_geometry.job import prepare_environment
+from lm_geometry.run_lock import RunningError, claim
+from lm_geometry.tables.files import remove_leftovers, set_back_future_times
 
 prepare_environment(ROOT)
 
@@ -41,6 +43,17 @@ try:
     study = Study(complete_config(config, [Path(path) for path in given], base=Path.cwd()))
 except ConfigError as error:
     raise SystemExit(str(error))
+
+# Jobs that run side by side on this machine take no more than this together: memory in MB (a larger job runs alone), and
+# GPUs; --resources sets other limits. They cannot stand in profiles/default: Snakemake would cut down to them what each
+# job asks of a cluster.
+if workflow.is_main_process and workflow.nodes is None and workflow.modifier.parent_modifier is None:
+    for limit, together in {"mem_mb": 3600, "gpu": 1}.items():
+        if limit not in workflow.global_resources:
+            workflow.register_resource(limit, together)
+
+if workflow.is_main_process and workflow.nodes is not None:
+    plan.count_submission()
 
 if workflow.is_main_process:
     for line in study.models.left_out_words():
@@ -90,6 +103,24 @@ rule all:
         results("tables/mteb_results.parquet") if scaling.runs else [],
     message:
         "Everything is made; open {input[0]}."
+
+
+onstart:
+    # Snakemake's own lock outlives a killed run; ours does not (profiles/default turns Snakemake's off). The jobs of a
+    # cluster belong to the run that submitted them.
+    if workflow.is_main_process:
+        try:
+            claim(Path(results("")))
+        except RunningError as error:
+            raise SystemExit(str(error))
+        except OSError as error:
+            raise SystemExit(f"results_dir: {config['results_dir']} cannot be written ({error})")
+        remove_leftovers(Path(results("")))
+        set_back_future_times(Path(results("")))
+        # What is to be made again counts as unmade from here on. Snakemake takes a missing file in the middle of the graph
+        # for not needed: when a job is cut that replaces one, all that was made of the old one would seem up to date.
+        for job in workflow.dag.needrun_jobs():
+            workflow.persistence.started(job)
 
 
 onsuccess:

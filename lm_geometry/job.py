@@ -3,30 +3,57 @@
 import inspect
 import logging
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from lm_geometry import provenance
 
 
-class _Tee:
-    """A stream that writes to several streams."""
+class Stopped(BaseException):
+    """The job was told to end, by a scheduler, a user or a machine that shuts down."""
 
-    def __init__(self, *streams: TextIO) -> None:
-        self._streams = streams
+
+class _Log:
+    """A job's log, which may end before the job: on a full disk the screen must still say what happened."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self.problem: OSError | None = None
 
     def write(self, text: str) -> int:
-        for stream in self._streams:
-            stream.write(text)
-            stream.flush()
+        if self.problem is None:
+            try:
+                self._file.write(text.encode("utf-8", errors="backslashreplace"))
+            except OSError as error:
+                self.problem = error
         return len(text)
 
     def flush(self) -> None:
-        for stream in self._streams:
-            stream.flush()
+        """Do nothing: every line is written at once."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Tee:
+    """What a job says, on the screen and in its log."""
+
+    def __init__(self, screen: TextIO, log: _Log) -> None:
+        self._screen = screen
+        self._log = log
+
+    def write(self, text: str) -> int:
+        self._screen.write(text)
+        self._screen.flush()
+        return self._log.write(text)
+
+    def flush(self) -> None:
+        self._screen.flush()
 
     def isatty(self) -> bool:
         return False
@@ -36,7 +63,8 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
     """Call ``function`` with the named inputs, outputs and params of a Snakemake job.
 
     Errors about data or config (``ValueError``, ``OSError``) appear on the screen as one line; the traceback goes to
-    the log. Anything else is a defect of ours and shows its traceback in both.
+    the log. Anything else is a defect of ours and shows its traceback in both. A job that is told to end (SIGTERM,
+    Ctrl-C) removes what it has half-written and ends with the exit code that says so, 128 and the signal's number.
 
     Parameters
     ----------
@@ -46,24 +74,46 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
         Takes keyword arguments named like the job's inputs, outputs and params; ``threads`` and resources if it names
         them.
     """
-    with Path(str(job.log[0])).open("w", encoding="utf-8") as log:
-        screen = sys.stderr
+    screen = sys.stderr
+    with _opened_log(job, screen) as log:
         sys.stderr = _Tee(screen, log)
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
-        for ours in (provenance.__package__, "__main__"):  # libraries tell much that nobody asked for
+        for ours in (__package__, "__main__"):  # libraries tell much that nobody asked for
             logging.getLogger(ours).setLevel(logging.INFO)
         try:
             provenance.set_job(rule=job.rule, code=job.params.get("code", ""))
-            function(**_arguments(job, function))
+            with _stopped_in_order():
+                function(**_arguments(job, function))
         except (ValueError, OSError) as error:
             traceback.print_exc(file=log)
-            print(f"{job.rule}: {_subject(job, str(error))}{error}", file=screen)
+            print(f"{job.rule}: {_subject(job, str(error))}{' '.join(str(error).splitlines())}", file=screen)
             raise SystemExit(1) from None
+        except (Stopped, KeyboardInterrupt) as error:
+            number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
+            traceback.print_exc(file=log)
+            print(f"{job.rule}: stopped by {signal.Signals(number).name}", file=screen)
+            raise SystemExit(128 + number) from None
         except BaseException:
             traceback.print_exc(file=log)
             raise
         finally:
             sys.stderr = screen
+
+
+@contextmanager
+def _opened_log(job: Any, screen: TextIO) -> Iterator[_Log]:
+    path = Path(str(job.log[0]))
+    try:
+        log = _Log(path)
+    except OSError as error:
+        print(f"{job.rule}: its log cannot be written ({error})", file=screen)
+        raise SystemExit(1) from None
+    try:
+        yield log
+    finally:
+        log.close()
+        if log.problem is not None:
+            print(f"{job.rule}: its log {path} is not whole ({log.problem})", file=screen)
 
 
 def prepare_environment(root: Path) -> None:
@@ -74,6 +124,21 @@ def prepare_environment(root: Path) -> None:
     """
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Turn SIGTERM, which by default ends a process on the spot, into an exception, so that temporary files go."""
+
+    def stop(number: int, frame: Any) -> None:  # noqa: ARG001
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to the process and to its group
+        raise Stopped(number)
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _subject(job: Any, said: str) -> str:

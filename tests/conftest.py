@@ -4,11 +4,38 @@ import os
 from pathlib import Path
 
 import pytest
+from checkout import Checkout, new_checkout
+from filelock import FileLock
+from slow_results import Result, update
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 # No test reaches a model hub; without this the hub client retries for half a minute before it gives up.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow-results", type=Path, metavar="PAGE", help="write the results of slow tests into this page")
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    page = config.getoption("--slow-results")
+    if page is None:
+        return
+    ended = [
+        report
+        for outcome in ("passed", "failed", "error", "skipped")
+        for report in terminalreporter.getreports(outcome)
+        if "slow" in report.keywords and (report.when == "call" or not report.passed)
+    ]
+    update(page, [_result(report) for report in ended])
+
+
+def _result(report: pytest.TestReport) -> Result:
+    shown = dict(report.user_properties).get("shown", "")
+    if report.skipped:
+        shown = report.longrepr[2]
+    return Result(report.nodeid, report.outcome, shown, report.duration)
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +45,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real test data; {folder} is absent (set LM_GEOMETRY_TEST_DATA to its folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, worker_id) -> Checkout:
+    """A checkout whose tiny config has been run, once for all processes. Read only: who changes something copies it.
+
+    Beside it, in ``records``, lies what every job loaded and opened of the project (see ``job_recorder``).
+    """
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    checkout = Checkout(shared / "finished" / "project")
+    with FileLock(shared / "finished.lock"):
+        if not (shared / "finished" / "done").exists():
+            records = shared / "finished" / "records"
+            new_checkout(checkout.folder)
+            records.mkdir()
+            checkout.run(PYTHONPATH=str(PROJECT / "tests" / "job_recorder"), JOB_RECORDS=str(records))
+            (shared / "finished" / "done").touch()
+    return checkout
+
+
+@pytest.fixture
+def checkout(finished, tmp_path) -> Checkout:
+    """A private copy of the finished checkout."""
+    return finished.copy(tmp_path / "project")

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,16 @@ import pyarrow.parquet as pq
 from lm_geometry import provenance
 from lm_geometry.tables.schema import conform
 
+# What is being written bears this ending until it is whole.
+PART_SUFFIX = ".part"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on failure it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART_SUFFIX, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -43,16 +47,44 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``folder``; on success it takes its place, on failure it is removed."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PART_SUFFIX, dir=folder.parent))
     try:
         yield temporary
         # mkdtemp makes folders that only their owner opens; results are to be shared like any other folder.
         temporary.chmod(folder.parent.stat().st_mode & 0o777)
         if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
+            # Out of the way in one step: a run that is cut in the middle of removing it leaves no half of it there.
+            former = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PART_SUFFIX, dir=folder.parent))
+            folder.replace(former)
+            temporary.replace(folder)
+            shutil.rmtree(former)
+        else:
+            temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove what killed jobs left half-written under ``folder``, where no job runs; return how many there were."""
+    leftovers = list(Path(folder).rglob(f".*{PART_SUFFIX}"))
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # it may have lain in a folder that is gone
+    return len(leftovers)
+
+
+def set_back_future_times(folder: Path) -> int:
+    """Give files that seem to come from the future, as the clock was set back, the present time; return how many did.
+
+    Snakemake takes what a job makes of such a file, and is older, for a failure.
+    """
+    now = time.time_ns()
+    ahead = [path for path in Path(folder).rglob("*") if path.lstat().st_mtime_ns > now]
+    for path in ahead:
+        os.utime(path, ns=(now, now), follow_symlinks=False)
+    return len(ahead)
 
 
 def file_sha256(path: Path) -> str:

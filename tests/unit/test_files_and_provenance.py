@@ -1,12 +1,23 @@
 """Files appear whole or not at all, fit their schema, and say what made them."""
 
 import os
+import shutil
+import time
 
 import pyarrow as pa
 import pytest
 
 from lm_geometry import provenance
-from lm_geometry.tables.files import atomic_folder, atomic_path, open_table_writer, read_table, write_table, write_text
+from lm_geometry.tables.files import (
+    atomic_folder,
+    atomic_path,
+    open_table_writer,
+    read_table,
+    remove_leftovers,
+    set_back_future_times,
+    write_table,
+    write_text,
+)
 from lm_geometry.tables.schema import column, conform, vector
 
 SCHEMA = pa.schema([column("name", pa.string(), "a name"), column("value", pa.float64(), "a value", nullable=True)])
@@ -21,6 +32,45 @@ def test_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_is_whole_even_if_its_run_is_cut_while_it_takes_the_place_of_another(tmp_path, monkeypatch):
+    def write(text):
+        with atomic_folder(tmp_path / "folder") as folder:
+            for name in ("one", "two"):
+                (folder / name).write_text(text)
+
+    def cut(folder, **_):
+        if folder.exists():
+            next(iter(sorted(folder.iterdir()))).unlink()
+            raise KeyboardInterrupt
+
+    write("old")
+    monkeypatch.setattr(shutil, "rmtree", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write("new")
+    assert {path.name: path.read_text() for path in (tmp_path / "folder").iterdir()} == {"one": "new", "two": "new"}
+
+
+def test_what_killed_jobs_left_is_removed_and_nothing_else(tmp_path):
+    for name in ("table.parquet", ".table.parquet.x1.part", "a/.layers.x2.part/layer_0.parquet", "a/layers/layer_0"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a/.layers.x2.part/.layer_1.x3.part").touch()
+    assert remove_leftovers(tmp_path) == 3
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"table.parquet", "a/layers/layer_0"}
+
+
+def test_only_files_of_the_future_get_the_present_time(tmp_path):
+    past, future = tmp_path / "past", tmp_path / "folder" / "future"
+    future.parent.mkdir()
+    for path, time_is in ((past, 1e9), (future, time.time() + 1e6)):
+        path.touch()
+        os.utime(path, (time_is, time_is))
+    assert set_back_future_times(tmp_path) == 1
+    assert past.stat().st_mtime == 1e9
+    assert abs(future.stat().st_mtime - time.time()) < 60
 
 
 def test_results_are_readable_like_any_other_file(tmp_path):
@@ -85,13 +135,3 @@ def test_writer_in_row_groups_keeps_vectors(tmp_path):
         writer.write_table(conform(block, schema))
         writer.write_table(conform(block, schema))
     assert read_table(path)["vector"].to_pylist() == [[1.0, 2.0], [3.0, 4.0]] * 2
-
-
-def test_command_prints_provenance_and_says_what_is_wrong(tmp_path, capsys):
-    path = tmp_path / "table.parquet"
-    write_table(path, ROWS, SCHEMA, settings={"seed": 7})
-    assert provenance.main([str(path)]) == 0
-    assert '"seed": 7' in capsys.readouterr().out
-    path.write_text("no parquet")
-    assert provenance.main([str(path)]) == 1
-    assert "not a readable Parquet file" in capsys.readouterr().err

@@ -12,7 +12,10 @@ import yaml
 from catalogue_hub import TOKEN, catalogue
 from loopback_hub import serve
 
+from lm_geometry.configuration.checking import complete_config
 from lm_geometry.configuration.schema import with_defaults
+from lm_geometry.configuration.view import Study
+from lm_geometry.plan import count_jobs
 from lm_geometry.tables.files import read_table
 from scripts.resolve_model import resolve_model
 
@@ -88,6 +91,11 @@ def resources(checkout, home, *options):
     return dict(jobs)
 
 
+def jobs_of_the_plan(config):
+    """Return how many jobs of each rule the plan counts."""
+    return count_jobs(Study(complete_config(yaml.safe_load(config.read_text()), [config], base=config.parents[1])))
+
+
 def check_plan(checkout, name, done):
     """Check that the plan was made, has every run, and is on the screen."""
     said = done.stdout + done.stderr
@@ -103,7 +111,7 @@ def check_plan(checkout, name, done):
 
 @pytest.fixture
 def fresh(tmp_path):
-    from conftest import new_checkout
+    from checkout import new_checkout
 
     return new_checkout(tmp_path / "project")
 
@@ -112,9 +120,11 @@ def fresh(tmp_path):
 def test_a_dry_run_from_a_clean_checkout_needs_no_network(fresh, tmp_path, name):
     done = snakemake(fresh, tmp_path, "--dry-run", "--configfile", f"configs/{name}.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    jobs = dict(re.findall(r"^(\w+)\s+(\d+)\s*$", done.stdout, flags=re.MULTILINE))
-    assert int(jobs["resolve_model"]) == len(listed(name))
+    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", done.stdout, flags=re.MULTILINE)}
+    assert jobs["resolve_model"] == len(listed(name))
     assert not (fresh.folder / "results").exists()
+    counted = jobs_of_the_plan(fresh.folder / "configs" / f"{name}.yaml")
+    assert jobs == {**counted, "total": sum(counted.values())}
 
 
 def test_the_plan_of_a_small_study_from_nothing(fresh, tmp_path):

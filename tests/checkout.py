@@ -1,4 +1,4 @@
-"""A copy of the project whose tiny config has been run once; tests change copies of it and ask what would run."""
+"""Copies of the project that tests run and change, so that the checkout they stand in stays as it is."""
 
 import os
 import re
@@ -8,9 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[1]
 PARTS = (
     "Snakefile", "rules", "scripts", "lm_geometry", "schemas", "profiles", "envs", "reference",
     "config.yaml", "configs",
@@ -24,16 +22,27 @@ class Checkout:
 
     folder: Path
 
-    def snakemake(self, *arguments: str, cwd: Path | None = None, config: str | None = "tiny.yaml"):
+    def snakemake(
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        config: str | None = "tiny.yaml",
+        timeout: float = 600,
+        **environment: str,
+    ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake and return the finished process; a config of None means the embedded default."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-        if config:
-            command += ["--configfile", config]
-        # An environment with next to nothing in it: no PYTHONPATH and no settings of the caller leak into the jobs.
-        clean = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), "HF_HUB_OFFLINE": "1"}
         return subprocess.run(
-            command, cwd=cwd or self.folder, env=clean, capture_output=True, text=True, timeout=600, check=False
-        )
+            _command(arguments, config), cwd=cwd or self.folder, env={**_clean_environment(), **environment},
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def start(self, log: Path, *arguments: str, config: str | None = "tiny.yaml") -> subprocess.Popen:
+        """Start Snakemake in a process group of its own, what it says in ``log``."""
+        with log.open("w") as said:
+            return subprocess.Popen(
+                _command(arguments, config), cwd=self.folder, env=_clean_environment(),
+                stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
 
     def run(self, *arguments: str, **options) -> str:
         """Run Snakemake, expect success and return what it printed."""
@@ -69,6 +78,16 @@ class Checkout:
         return Checkout(target)
 
 
+def _command(arguments: tuple[str, ...], config: str | None) -> list[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return [*command, "--configfile", config] if config else command
+
+
+def _clean_environment() -> dict[str, str]:
+    """Return next to nothing: no PYTHONPATH and no settings of the caller leak into the jobs."""
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), "HF_HUB_OFFLINE": "1"}
+
+
 def new_checkout(folder: Path) -> Checkout:
     """Copy the parts of the project that a run needs, without results."""
     folder.mkdir(parents=True)
@@ -78,17 +97,3 @@ def new_checkout(folder: Path) -> Checkout:
         shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy2(source, folder)
     shutil.copy2(TINY, folder / "tiny.yaml")
     return Checkout(folder)
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Checkout:
-    """A checkout whose tiny config has been run. Read only: tests that change something take a copy."""
-    checkout = new_checkout(tmp_path_factory.mktemp("finished") / "project")
-    checkout.run()
-    return checkout
-
-
-@pytest.fixture
-def checkout(finished, tmp_path) -> Checkout:
-    """A private copy of the finished checkout."""
-    return finished.copy(tmp_path / "project")
