@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.figure import Figure
 from lm_geometry import provenance
-from lm_geometry.plan import cost
+from lm_geometry.plan import cost, forward
 from lm_geometry.plan.model_facts import ModelFacts, read_facts
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -126,12 +126,12 @@ def _dynamics(results: Path, model: str, revision: str, facts: ModelFacts) -> It
         return
     settings = provenance.read(measures)["settings"]
     chunks = settings["chunks"]
-    tokens = cost.n_tokens(chunks["n_chunks"] * chunks["chunk_characters"], facts.vocab_rows)
-    planned = (cost.forward_memory(facts), cost.forward_seconds(facts, tokens))
+    tokens = forward.n_tokens(chunks["n_chunks"] * chunks["chunk_characters"], facts.vocab_rows)
+    planned = (forward.forward_memory(facts), forward.forward_seconds(facts, tokens))
     yield from _compare(results, "dump_hidden_states", job, job, planned)
     batch = settings["batch_size"]
     memory = cost.measuring_memory(tokens, facts.hidden_width, batch)
-    seconds = cost.geometry_seconds(facts.n_states, settings["n_batches"], batch, facts.hidden_width)
+    seconds = cost.geometry_seconds(facts.n_states, settings["n_batches"], batch, facts.hidden_width, tokens=tokens)
     yield from _compare(results, "measure_geometry", job, job, (memory, seconds))
 
 

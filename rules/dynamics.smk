@@ -18,9 +18,11 @@ passing = {
     "max_memory": dynamics.setting("max_memory"),
     "trust_remote_code": lambda wildcards: models.setting(wildcards.model, "trust_remote_code"),
 }
+# What the plan reckons with.
+running = {name: dynamics.setting(name) for name in plan.SETTINGS}
 # What changes no value is no parameter, so that another cache is no reason to run again.
 surroundings = {
-    "gpu": plan.gpus(dynamics.setting("device")),
+    "gpu": lambda wildcards, input: plan.gpus(input.checkpoint, input.config, running),
     "cache_dir": study.config["cache_dir"],
     "keep_checkpoint": int(study.config["keep_checkpoints"]),
 }
@@ -29,9 +31,12 @@ measured = {
     "batches": results("geometry/{model}/{revision}/batches.parquet"),
     "all_tokens": results("geometry/{model}/{revision}/all_tokens.parquet"),
 }
-passing_minutes = lambda wildcards, input, attempt: plan.dump_minutes(
-    input.checkpoint, input.config, dynamics.n_characters, dynamics.setting("device"), attempt=attempt
-) + plan.fetch_minutes(input.checkpoint, input.config, models.source(wildcards.model), attempt=attempt)
+fetching_minutes = lambda wildcards, input, attempt: plan.fetch_minutes(
+    input.checkpoint, input.config, models.source(wildcards.model), attempt=attempt
+)
+fetching_mb = lambda wildcards, input: plan.fetch_disk_mb(
+    input.checkpoint, input.config, models.source(wildcards.model)
+)
 
 
 if dynamics.streams:
@@ -52,17 +57,24 @@ if dynamics.streams:
         resources:
             **surroundings,
             mem_mb=lambda wildcards, input, attempt: plan.stream_mb(
-                input.checkpoint, input.config, dynamics.setting("batch_size"), attempt=attempt
-            ),
-            disk_mb=lambda wildcards, input: plan.fetch_disk_mb(
-                input.checkpoint, input.config, models.source(wildcards.model)
-            ),
-            runtime=lambda wildcards, input, attempt: passing_minutes(wildcards, input, attempt)
-            + plan.streaming_minutes(
                 input.checkpoint,
                 input.config,
+                dynamics.setting("n_chunks"),
+                dynamics.setting("batch_size"),
+                running,
+                attempt=attempt,
+            ),
+            disk_mb=lambda wildcards, input: fetching_mb(wildcards, input)
+            + plan.stream_disk_mb(input.checkpoint, input.config, running),
+            runtime=lambda wildcards, input, attempt: fetching_minutes(wildcards, input, attempt)
+            + plan.stream_minutes(
+                input.checkpoint,
+                input.config,
+                dynamics.n_characters,
+                dynamics.setting("n_chunks"),
                 dynamics.setting("n_batches"),
                 dynamics.setting("batch_size"),
+                running,
                 attempt=attempt,
             ),
         params:
@@ -92,10 +104,13 @@ else:
         threads: dynamics.setting("threads") or 1
         resources:
             **surroundings,
-            mem_mb=lambda wildcards, input, attempt: plan.dump_mb(input.checkpoint, input.config, attempt=attempt),
-            disk_mb=lambda wildcards, input: plan.dump_disk_mb(input.checkpoint, input.config, dynamics.n_characters)
-            + plan.fetch_disk_mb(input.checkpoint, input.config, models.source(wildcards.model)),
-            runtime=passing_minutes,
+            mem_mb=lambda wildcards, input, attempt: plan.dump_mb(
+                input.checkpoint, input.config, running, attempt=attempt
+            ),
+            disk_mb=lambda wildcards, input: fetching_mb(wildcards, input)
+            + plan.dump_disk_mb(input.checkpoint, input.config, dynamics.n_characters, running),
+            runtime=lambda wildcards, input, attempt: fetching_minutes(wildcards, input, attempt)
+            + plan.dump_minutes(input.checkpoint, input.config, dynamics.n_characters, running, attempt=attempt),
         params:
             **passing,
             code=code("dump_hidden_states"),
@@ -107,7 +122,8 @@ else:
     rule measure_geometry:
         input:
             manifest=results("hidden_states/{model}/{revision}/manifest.parquet"),
-            folder=results("hidden_states/{model}/{revision}/layers"),
+            # The manifest has the digests of the files; a folder has only a time, which a clock may have set wrong.
+            folder=ancient(results("hidden_states/{model}/{revision}/layers")),
         output:
             **measured,
         log:
@@ -122,7 +138,11 @@ else:
                 input.manifest, dynamics.setting("batch_size"), attempt=attempt
             ),
             runtime=lambda wildcards, input, attempt: plan.measuring_minutes(
-                input.manifest, dynamics.setting("n_batches"), dynamics.setting("batch_size"), attempt=attempt
+                input.manifest,
+                dynamics.setting("n_batches"),
+                dynamics.setting("batch_size"),
+                dynamics.setting("threads") or 1,
+                attempt=attempt,
             ),
         params:
             **measuring,

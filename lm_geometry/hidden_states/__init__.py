@@ -8,7 +8,7 @@ Sequences of equal length run together and no other do, so there is no padding, 
 the one that the plain pass over the same batch gives, bit for bit.
 """
 
-from lm_geometry.hidden_states.kinds import check_runs_no_code, model_kind
+from lm_geometry.hidden_states.kinds import check_can_be_built, model_kind
 from lm_geometry.hidden_states.layer_model import LayerKey, LayerModel
 from lm_geometry.hidden_states.sequences import TokenSequence, equal_length_batches, tokenize_chunks
 
@@ -16,7 +16,7 @@ __all__ = [
     "LayerKey",
     "LayerModel",
     "TokenSequence",
-    "check_runs_no_code",
+    "check_can_be_built",
     "equal_length_batches",
     "model_kind",
     "tokenize_chunks",

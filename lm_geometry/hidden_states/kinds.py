@@ -28,11 +28,14 @@ def model_kind(config: Any) -> str:
         return "encoder"
     if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or "AutoModelForCausalLM" in own:
         return "decoder"
-    raise ValueError(f"model_type {config.model_type!r} of config.json is neither a masked nor a causal language model")
+    raise ValueError(
+        f"model_type {config.model_type!r} of config.json is neither a masked nor a causal language model; "
+        "leave the model out"
+    )
 
 
-def check_runs_no_code(config: Mapping[str, Any], trust_remote_code: bool) -> None:
-    """Refuse a model that is Python code from its own repository, unless that is trusted.
+def check_can_be_built(config: Mapping[str, Any], trust_remote_code: bool) -> None:
+    """Refuse a model that transformers does not know, and one that is Python code of its own, unless that is trusted.
 
     Parameters
     ----------
@@ -46,12 +49,18 @@ def check_runs_no_code(config: Mapping[str, Any], trust_remote_code: bool) -> No
     ValueError
         If there is no other way to build the model.
     """
-    if trust_remote_code or "auto_map" not in config:
-        return
+    from transformers import __version__
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+    name, is_code = config.get("model_type"), "auto_map" in config
+    if (isinstance(name, str) and name in CONFIG_MAPPING_NAMES) or (is_code and trust_remote_code):
+        return
+    if is_code:
         raise ValueError(
-            f"config.json: model_type {config.get('model_type')!r} is Python code that comes with the model, which is "
-            "not run; if you have read it and trust it, set `trust_remote_code: true` for the model"
+            f"config.json: model_type {name!r} is Python code that comes with the model, which is not run; if you have "
+            "read it and trust it, set `trust_remote_code: true` for the model"
         )
+    raise ValueError(
+        f"config.json: model_type {name!r} is none that transformers {__version__} knows: no model can be built from "
+        "it; leave the model out, or take its config.json from where it was published"
+    )

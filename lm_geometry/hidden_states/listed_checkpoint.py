@@ -8,6 +8,7 @@ from pathlib import Path
 from lm_geometry import provenance
 from lm_geometry.checkpoints.hub.whole_files import CachedRevision
 from lm_geometry.checkpoints.ledger import read_listing, verify_file
+from lm_geometry.checkpoints.revision import naming
 from lm_geometry.hidden_states.layer_model import LayerModel
 
 
@@ -39,7 +40,8 @@ def open_model(
     Raises
     ------
     ValueError
-        If a file is not the one that was listed, or the model cannot be loaded.
+        If a file is not the one that was listed, or the model cannot be loaded; one that is raised while the model is
+        open is raised again with its name.
     """
     files = read_listing(checkpoint)
     with ExitStack() as stack, ExitStack() as locked:
@@ -65,7 +67,9 @@ def open_model(
         stack.enter_context(model)
         if not model.reads_files:
             locked.close()
-        yield model
+        facts = provenance.read(checkpoint)
+        with naming(f"{facts['origin']['model_id']} ({facts['settings']['revision']}):"):
+            yield model
 
 
 def remove_checkpoint(checkpoint: Path, cache_dir: str) -> None:

@@ -2,18 +2,18 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 from lm_geometry.checkpoints.listed_file import CONFIG
 from lm_geometry.checkpoints.model_config import read_config
-from lm_geometry.checkpoints.revision import first_line
-from lm_geometry.hidden_states.kinds import check_runs_no_code, model_kind
+from lm_geometry.checkpoints.revision import first_line, one_line
+from lm_geometry.hidden_states.kinds import check_can_be_built, model_kind
 from lm_geometry.hidden_states.placement import spread_over
 
+_NO_MODEL = f"{CONFIG}: transformers cannot build a model from it"
 # What stands before the text model's weights in a checkpoint that reads images too.
 _TEXT_MODEL_PREFIX = r"^(model\.)?language_model\.(model\.)?"
 
@@ -55,26 +55,29 @@ def load_model(
         As of ``LayerModel``.
     """
     import torch
-    from safetensors import SafetensorError
 
-    check_runs_no_code(read_config(folder / CONFIG), trust_remote_code)
+    check_can_be_built(read_config(folder / CONFIG), trust_remote_code)
     torch_dtype = getattr(torch, dtype)
     own = {"trust_remote_code": trust_remote_code}
     try:
         with _no_load_report(), ExitStack() as while_loading:
             shown = while_loading.enter_context(_alone(folder, files))
-            config, text_model = _config(shown, own)
+            with _failing(_NO_MODEL, "correct the value, or fetch it again"):
+                config, text_model = _config(shown, own)
             kind = model_kind(config)
-            places = spread_over(_weight_bytes(config, torch_dtype, own), device, max_memory)
+            _check_sizes(config)
+            with _failing(_NO_MODEL, "correct the value, or fetch it again"):
+                weight_bytes = _weight_bytes(config, torch_dtype, own)
+            places = spread_over(weight_bytes, device, max_memory)
             spread = _spread(places, stack, offload_dir)
-            model, found = _from_pretrained(shown, torch_dtype, safetensors, {**own, **text_model, **spread})
+            with _failing("the weights cannot be loaded", "is the file whole?"):
+                model, found = _from_pretrained(shown, torch_dtype, safetensors, {**own, **text_model, **spread})
             reads_files = "disk" in getattr(model, "hf_device_map", {}).values()
             if reads_files:
                 stack.enter_context(while_loading.pop_all())
-    except (SafetensorError, UnpicklingError, RuntimeError, OSError) as error:
-        raise ValueError(f"{folder}: the weights cannot be loaded ({first_line(error)}); is the file whole?") from error
     except ValueError as error:
         raise ValueError(f"{folder}: {first_line(error)}") from error
+    _refuse_other_shapes(folder, found["mismatched_keys"])
     _refuse_missing(folder, model, found["missing_keys"])
     return Loaded(model if places else model.to(device), kind, reads_files)
 
@@ -100,6 +103,14 @@ def _weight_bytes(config: Any, dtype: Any, own: Mapping[str, Any]) -> int:
     return sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
 
 
+def _check_sizes(config: Any) -> None:
+    """Refuse sizes with which a model can be built, but gives no states."""
+    for key in ("num_hidden_layers", "max_position_embeddings"):
+        size = getattr(config, key, None)
+        if size is not None and size < 1:
+            raise ValueError(f"{CONFIG}: {key} {size}: it must be 1 or more; correct the value, or fetch it again")
+
+
 def _spread(places: Mapping[str | int, int] | None, stack: ExitStack, offload_dir: Path | None) -> dict[str, Any]:
     """Return what makes transformers fill the places one after the other, and read the rest from disk."""
     if places is None:
@@ -122,9 +133,20 @@ def _from_pretrained(folder: Path, dtype: Any, safetensors: bool, settings: Mapp
         use_safetensors=safetensors,
         weights_only=True,
         output_loading_info=True,
+        # transformers would refuse them without naming one; _refuse_other_shapes does.
+        ignore_mismatched_sizes=True,
         **settings,
     )
     return model.eval(), found
+
+
+def _refuse_other_shapes(folder: Path, mismatched: Collection[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """Refuse weights of other shapes than config.json gives them, which transformers fills with random numbers."""
+    for name, stored, expected in sorted(mismatched):
+        raise ValueError(
+            f"{folder}: {name} has the shape {tuple(stored)} in the weights, but {CONFIG} makes it {tuple(expected)} "
+            f"({len(mismatched)} such tensors): they do not belong together; fetch both again"
+        )
 
 
 def _refuse_missing(folder: Path, model: Any, missing: Sequence[str]) -> None:
@@ -139,7 +161,7 @@ def _refuse_missing(folder: Path, model: Any, missing: Sequence[str]) -> None:
     if needed:
         raise ValueError(
             f"{folder}: the weights lack {len(needed)} tensors of {type(model).__name__}, first {needed[0]}; "
-            "its hidden states would be random"
+            "its hidden states would be random; fetch the checkpoint whole"
         )
 
 
@@ -155,6 +177,15 @@ def _alone(folder: Path, files: Sequence[str] | None) -> Iterator[Path]:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to((folder / name).resolve())
         yield Path(made)
+
+
+@contextmanager
+def _failing(what: str, fix: str) -> Iterator[None]:
+    """Turn whatever transformers' code and what it calls run into with damaged files into one line."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what} ({one_line(error)}); {fix}") from error
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm_geometry.hidden_states.layer_model import LayerKey, LayerModel
-from lm_geometry.hidden_states.placement import available_memory
 from lm_geometry.hidden_states.sequences import TokenSequence, equal_length_batches
+from lm_geometry.memory_limit import available_memory
 
 CPU_TOKENS = 2048
 """Tokens of a forward pass on a CPU at most; larger batches are no faster (1.1 GB of states at 32 layers of 4096)."""
@@ -129,7 +129,7 @@ def refuse_non_finite(states: Any, key: LayerKey, batch: Sequence[TokenSequence]
     Raises
     ------
     ValueError
-        If a state is NaN or infinite, with layer, chunk and position of the first.
+        If a state is NaN or infinite, with layer, chunk and position of the first, and how many vectors hold one.
     """
     # One pass without a mask: a sum is finite only if all its terms are.
     if bool(states.sum().isfinite()):
@@ -137,9 +137,11 @@ def refuse_non_finite(states: Any, key: LayerKey, batch: Sequence[TokenSequence]
     bad = (~states.isfinite()).any(dim=2).nonzero()
     if len(bad):
         sequence, position = bad[0].tolist()
+        wider = "" if dtype == "float32" else ", or set dtype: float32"
         raise ValueError(
             f"{key.stack} layer {key.layer}: a hidden state is NaN or infinite, first at chunk "
-            f"{batch[sequence].chunk}, position {position}; the checkpoint is damaged or overflows {dtype}"
+            f"{batch[sequence].chunk}, position {position} ({len(bad)} of {states[..., 0].numel()} vectors of this "
+            f"pass); the checkpoint is damaged or overflows {dtype}: fetch it again{wider}"
         )
 
 

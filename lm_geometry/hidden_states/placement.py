@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from lm_geometry.memory_limit import available_memory
+
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -56,13 +58,6 @@ def spread_over(
     places = _free_bytes(device) if max_memory is None else _asked_bytes(device, max_memory)
     first = "cpu" if device == "cpu" else min(place for place in places if place != "cpu")
     return None if weight_bytes <= places[first] else places
-
-
-def available_memory() -> int:
-    """Return the bytes of this machine's memory that processes can still take."""
-    import psutil
-
-    return psutil.virtual_memory().available
 
 
 def _free_bytes(device: str) -> dict[str | int, int]:

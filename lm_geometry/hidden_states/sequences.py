@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lm_geometry.checkpoints.tokenizer_file import encoding_errors, read_tokenizer
 from lm_geometry.tables.files import read_table
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,17 @@ def read_sequences(
     """
     text = read_table(chunks, columns=["chunk", "text"])
     sequences = tokenize_chunks(tokenizer, text["chunk"].to_pylist(), text["text"].to_pylist(), max_length)
+    if not sequences:
+        raise ValueError(
+            f"no token in any of {text.num_rows} chunks of {chunks}: they are empty, or the tokenizer {tokenizer} "
+            "makes nothing of them; set another corpus or tokenizer"
+        )
     _say_what_was_lost(sequences, text.num_rows, max_length)
     largest = max(int(sequence.ids.max()) for sequence in sequences)
     if vocab_rows is not None and largest >= vocab_rows:
         raise ValueError(
             f"the tokenizer {tokenizer} gives token id {largest}, but the model's embedding table has {vocab_rows} "
-            "rows: they do not belong together"
+            "rows: they do not belong together; set `tokenizer` to the model's own"
         )
     return sequences
 
@@ -68,15 +74,23 @@ def tokenize_chunks(
         Number and text of each chunk.
     max_length : int or None
         Longest sequence the model takes, special tokens counted; a longer one is cut and marked ``truncated``.
-    """
-    from tokenizers import Tokenizer
 
-    encoder = Tokenizer.from_file(str(tokenizer))
-    encoder.no_padding()
-    encoder.no_truncation()
+    Raises
+    ------
+    ValueError
+        If the file is no tokenizer, cannot encode a text, or adds so many special tokens that none of the text is left.
+    """
+    encoder = read_tokenizer(tokenizer)
     if max_length is not None:
+        special = encoder.num_special_tokens_to_add(is_pair=False)
+        if max_length <= special:
+            raise ValueError(
+                f"the model's {max_length} positions leave no room beside {special} special tokens of {tokenizer}; "
+                "correct config.json's max_position_embeddings, or set another tokenizer"
+            )
         encoder.enable_truncation(max_length=max_length)
-    encoded = encoder.encode_batch(list(texts))
+    with encoding_errors(tokenizer):
+        encoded = encoder.encode_batch(list(texts))
     return [
         TokenSequence(
             chunk=chunk,
@@ -105,8 +119,6 @@ def equal_length_batches(sequences: Sequence[TokenSequence], batch_tokens: int) 
 
 
 def _say_what_was_lost(sequences: Sequence[TokenSequence], n_chunks: int, max_length: int | None) -> None:
-    if not sequences:
-        raise ValueError(f"no token in any of {n_chunks} chunks: the corpus is empty")
     truncated = sum(sequence.truncated for sequence in sequences)
     if truncated:
         log.warning(

@@ -1,11 +1,13 @@
 """The statistics of a model's layers, taken while it runs: of each layer one batch's rows are held, and no dump."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from lm_geometry.checkpoints.revision import first_line
 from lm_geometry.geometry.layers import (
     Draw,
     LayerMeasures,
@@ -18,6 +20,7 @@ from lm_geometry.geometry.layers import (
 from lm_geometry.geometry.moments import Moments
 from lm_geometry.geometry.nulls import FrequencyNulls
 from lm_geometry.hidden_states.context_free import ContextFree
+from lm_geometry.hidden_states.holding import Holding
 from lm_geometry.hidden_states.layer_model import LayerKey
 from lm_geometry.hidden_states.passes import ForwardPasses, Pass
 from lm_geometry.hidden_states.sequences import TokenSequence, equal_length_batches
@@ -43,22 +46,25 @@ def measure_while_running(
     Raises
     ------
     ValueError
-        If there are too few chunks, tokens or token types for the batches, or a state is NaN or infinite.
+        If there are too few chunks, tokens or token types for the batches, a state is NaN or infinite, or GPU memory
+        does not hold what is measured.
     """
     ordered = [sequence for batch in equal_length_batches(sequences, passes.batch_tokens) for sequence in batch]
     corpus = CorpusRows(ordered)
     draw = draw_rows(corpus.tokens, settings)
     totals, nulls = LayerTotals(), FrequencyNulls(seed=settings.seed)
+    holding = Holding(len(ordered), settings.batch_size)
     records: list[dict[str, Any]] = []
-    with tqdm(total=len(ordered), unit="chunk", mininterval=5) as progress:
+    with _gpu_memory_named(), tqdm(total=len(ordered), unit="chunk", mininterval=5) as progress:
         for batch, group in enumerate(_groups(ordered, corpus.tokens, draw)):
             drawn, matched = (DrawnRows(rows[batch], corpus.tokens) for rows in (draw.batches, draw.type_matched))
             for passed in passes.over(group):
-                rows = corpus.rows(passed.batch)
-                totals.add(passed, corpus.tokens.take(rows))
-                drawn.add(passed, rows)
-                matched.add(passed, rows)
-                progress.update(len(passed.batch))
+                here = holding.moved(passed)
+                rows = corpus.rows(here.batch)
+                totals.add(here, corpus.tokens.take(rows))
+                drawn.add(here, rows)
+                matched.add(here, rows)
+                progress.update(len(here.batch))
             for key, place in totals.places():
                 records += batch_records(place, batch, drawn.cloud(key), matched.cloud(key), settings, nulls)
     return totals.measures(records, draw.n_dropped)
@@ -152,6 +158,20 @@ class LayerTotals:
             ],
             n_dropped={key.stack: n_dropped for key in places},
         )
+
+
+@contextmanager
+def _gpu_memory_named() -> Iterator[None]:
+    """Say what to change where a GPU has no room; passes that do not fit were halved before."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"what is measured does not fit into GPU memory beside the model ({first_line(error)}); set a lower "
+            "batch_tokens or batch_size, `hidden_states: dump`, or another device"
+        ) from error
 
 
 def _key(record: Mapping[str, Any]) -> LayerKey:

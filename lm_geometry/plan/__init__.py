@@ -1,12 +1,14 @@
 """What a run will need, from what is known before it starts: listings, config.json and the study's config."""
 
 from lm_geometry.plan.jobs import count_jobs, plan_settings
+from lm_geometry.plan.passing import SETTINGS
 from lm_geometry.plan.resources import (
     LIGHT_MB,
     MTEB_MB,
     TORCH_MB,
     components_mb,
     components_minutes,
+    count_submission,
     dump_disk_mb,
     dump_mb,
     dump_minutes,
@@ -30,8 +32,9 @@ from lm_geometry.plan.resources import (
     random_scoring_minutes,
     scoring_mb,
     scoring_minutes,
+    stream_disk_mb,
     stream_mb,
-    streaming_minutes,
+    stream_minutes,
     table_comparison_mb,
     table_comparison_minutes,
     table_geometry_mb,
@@ -41,10 +44,12 @@ from lm_geometry.plan.resources import (
 __all__ = [
     "LIGHT_MB",
     "MTEB_MB",
+    "SETTINGS",
     "TORCH_MB",
     "components_mb",
     "components_minutes",
     "count_jobs",
+    "count_submission",
     "dump_disk_mb",
     "dump_mb",
     "dump_minutes",
@@ -69,8 +74,9 @@ __all__ = [
     "random_scoring_minutes",
     "scoring_mb",
     "scoring_minutes",
+    "stream_disk_mb",
     "stream_mb",
-    "streaming_minutes",
+    "stream_minutes",
     "table_comparison_mb",
     "table_comparison_minutes",
     "table_geometry_mb",

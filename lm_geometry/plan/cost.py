@@ -5,7 +5,6 @@ adds it). Constants were measured on two cores of an AMD EPYC (Zen 4) at 2.6 GHz
 thread a job, as CPU seconds and greatest resident set of single jobs; what was run stands beside each.
 """
 
-import math
 from collections.abc import Sequence
 
 from lm_geometry.embeddings.blocks import BLOCK_BYTES
@@ -18,12 +17,6 @@ TORCH_BYTES = 485e6
 
 NETWORK_RATE = 12.5e6
 """Bytes a second over the network: 100 Mbit/s, a household's line."""
-
-CPU_FLOPS = 60e9
-"""Operations a second of one thread in float32. Forward passes gave 57e9 to 78e9, a matrix product of 1024 85e9."""
-
-GPU_FLOPS = 10e12
-"""Operations a second of a GPU in float32 without tensor cores: half of what an A100 is rated for. Not measured."""
 
 DAY = 86_400.0
 
@@ -287,26 +280,8 @@ def table_comparison_seconds(rows: int, width: int) -> float:
     return LIGHT_SECONDS + 4 * sample * rows * width / _GEOMETRY_FLOPS + 16 * rows * width / (2.5 * _WRITE_RATE)
 
 
-# -- the dynamics study ----------------------------------------------------------------------------------------------
+# -- measures of vectors ---------------------------------------------------------------------------------------------
 
-# A byte-level vocabulary of V tokens spells English in about 0.28 log2 V characters a token: 3.09 for the 2,048 of the
-# embedded tokenizers, 4.4 for 50,000.
-_CHARACTERS_PER_BIT = 0.28
-# Tokens of one forward pass on a CPU at most (``hidden_states.passes.CPU_TOKENS``).
-_BATCH_TOKENS = 2048
-# What a pass holds for each token beside its layers' states: a block's queries, keys, values, products and residuals,
-# and three arrays of the feed-forward layer; all of it twice, as freed memory comes back late. Within 7 % of GPT-NeoX
-# with 768 x 12 and 2048 x 8 and of T5 with 512 x 6 + 6.
-_BLOCK_ARRAYS, _INNER_ARRAYS, _LATE = 8, 3, 2
-_ACTIVATION_BASE = 100e6
-# A CUDA context with its libraries. Not measured.
-_CUDA_BYTES = 600e6
-# Imports of torch and transformers, and the model's construction: 5 to 6 s alone, 8 s beside another job.
-_TORCH_START = 7.0
-# Bytes a second of hashing a checkpoint, reading it and turning it into float32.
-_LOAD_RATE = 300e6
-# Share of float32 that states take on disk: 0.79 to 0.83. Seconds to check, order, encode and write them: 120 MB/s.
-_DUMP_SHARE, _DUMP_RATE = 0.82, 120e6
 # A layer is read, joined and checked while the one before it is held: 4.4 times a layer, over all embedded models.
 _LAYER_COPIES = 4.4
 # Of the libraries and a batch's blocks, the 200 MB that measuring held beside its layers.
@@ -315,77 +290,45 @@ _MEASURE_BYTES = 200e6
 _BATCH_COPIES, _GRAM_COPIES = 5, 3
 # Seconds per pair of rows for candidates and their distances; operations a second in float32 and in float64.
 _NEIGHBOUR_PAIRS, _GEOMETRY_FLOPS, _SPECTRUM_FLOPS = 50e6, 70e9, 30e9
-# Seconds of a batch's spectra beside the products: equal rows, eigenvalues, null draws.
-_SPECTRUM_BATCH = 0.02
+# Seconds of a batch beside the products, whatever its size: equal rows, eigenvalues, null draws. With it, 0.28, 1.7 and
+# 6.3 s of a layer's batch of 1,500 x 384, 4,096 x 768 and 4,096 x 2,048, measured as 0.33, 1.9 and 6.5.
+_SPECTRUM_BATCH = 0.1
 # Batches with one occurrence of each token type cost this much beside the others.
 _TYPE_MATCHED = 1.3
-# Second moments that a layer holds while its model runs: of all tokens, and of first and special ones where they are
-# more than its columns. Rows that it holds: one batch's, and as many type-matched ones.
-_MOMENTS, _DRAWN_ROWS = 3, 2
-
-
-def n_tokens(n_characters: int, vocab_rows: int) -> int:
-    """Return about how many tokens a text of that many characters is to a tokenizer of that many tokens."""
-    return round(n_characters / (_CHARACTERS_PER_BIT * math.log2(max(vocab_rows, 256))))
-
-
-def forward_memory(facts: ModelFacts) -> int:
-    """Return the memory of forward passes on a CPU.
-
-    Weights are loaded in float32, without an output matrix. Files are mapped: half-precision weights stand in memory
-    beside their float32 copies until all are loaded, float32 ones are used where they lie.
-    """
-    weights = 4 * facts.parameters.loaded
-    mapped = facts.parameters.loaded * facts.value_bytes if facts.value_bytes != 4 else 0
-    # One pass waits to be written while the next one runs.
-    waiting = 4 * _BATCH_TOKENS * facts.n_states * facts.hidden_width
-    return round(TORCH_BYTES + weights + max(mapped, activation_bytes(facts) + waiting))
-
-
-def forward_gpu_memory(facts: ModelFacts) -> int:
-    """Return the GPU memory of forward passes: float32 weights and a batch's states."""
-    return round(_CUDA_BYTES + 4 * facts.parameters.loaded + activation_bytes(facts))
-
-
-def activation_bytes(facts: ModelFacts) -> int:
-    """Return what a forward pass holds beside the weights."""
-    per_token = facts.hidden_width * (facts.n_states + _BLOCK_ARRAYS) + facts.inner_width * _INNER_ARRAYS
-    return round(_ACTIVATION_BASE + _LATE * 4 * _BATCH_TOKENS * per_token)
-
-
-def dump_disk_bytes(facts: ModelFacts, tokens: int) -> int:
-    """Return the size of the hidden states of ``tokens`` tokens at all layers."""
-    return round(4 * _DUMP_SHARE * tokens * facts.n_states * facts.hidden_width)
-
-
-def forward_seconds(facts: ModelFacts, tokens: int, *, flops: float = CPU_FLOPS) -> float:
-    """Return the time of forward passes over ``tokens`` tokens, from the start of the job to its last file.
-
-    Two operations a parameter and token, at ``flops`` a second; attention over a chunk is a few per cent more.
-    """
-    loading = facts.weight_bytes / _LOAD_RATE
-    writing = 4 * tokens * facts.n_states * facts.hidden_width / _DUMP_RATE
-    return _TORCH_START + loading + 2 * tokens * facts.parameters.multiplied / flops + writing
+# Draws of the null of token frequencies, once for all layers: rows times columns squared, a second. 1.1 s for 4,096 x
+# 768, 10 s for 2,048 columns.
+_NULL_RATE = 1.6e9
+# Second moments of all tokens, operations a second in float64: products of 8,192 rows gave 57e9 for 2,048 columns and
+# 37e9 for 768; eigenvalues 5.2e9 for either, counted as the columns' cube.
+_MOMENT_FLOPS, _EIGENVALUE_RATE = 50e9, 5.2e9
 
 
 def measuring_memory(n_rows: int, width: int, batch_size: int) -> int:
     """Return the memory of measuring a dump whose widest layer has ``n_rows`` vectors of ``width``."""
-    return round(_MEASURE_BYTES + 4 * _LAYER_COPIES * n_rows * width + _batch_bytes(width, batch_size))
+    return round(_MEASURE_BYTES + 4 * _LAYER_COPIES * n_rows * width + batch_bytes(width, batch_size))
 
 
-def streaming_memory(facts: ModelFacts, batch_size: int) -> int:
-    """Return the memory of measuring while a model runs: the pass, and of every layer its moments and its drawn rows.
+def geometry_seconds(
+    n_layers: int, n_batches: int, batch_size: int, width: int, *, tokens: int, threads: int = 1
+) -> float:
+    """Return the time of measuring hidden states.
 
-    The rows are those of one batch, drawn and type-matched, whatever the number of chunks.
+    Products, spectra and neighbours of every batch, and of its linear reference, the nulls that layers share, and the
+    moments of all tokens.
+
+    Parameters
+    ----------
+    n_layers, n_batches, batch_size, width : int
+        Layers, batches of each, rows of a batch, and columns.
+    tokens : int
+        All tokens of a layer.
+    threads : int
+        Threads that share the work evenly.
     """
-    width = facts.hidden_width
-    held = facts.n_states * (8 * _MOMENTS * width * width + 4 * _DRAWN_ROWS * batch_size * width)
-    return round(forward_memory(facts) + held + _batch_bytes(width, batch_size))
-
-
-def geometry_seconds(n_layers: int, n_batches: int, batch_size: int, width: int) -> float:
-    """Return the time of measuring: products, spectra and neighbours of every batch, and of its linear reference."""
-    return LIGHT_SECONDS + _TYPE_MATCHED * n_layers * n_batches * batch_seconds(batch_size, width)
+    batches = _TYPE_MATCHED * n_batches * batch_seconds(batch_size, width)
+    moments = 2 * tokens * width**2 / _MOMENT_FLOPS + width**3 / _EIGENVALUE_RATE
+    nulls = n_batches * batch_size * width**2 / _NULL_RATE
+    return LIGHT_SECONDS + (n_layers * (batches + moments) + nulls) / threads
 
 
 def batch_seconds(batch_size: int, width: int) -> float:
@@ -396,6 +339,7 @@ def batch_seconds(batch_size: int, width: int) -> float:
     return spectrum + pairs / _NEIGHBOUR_PAIRS + 2 * pairs * width / _GEOMETRY_FLOPS
 
 
-def _batch_bytes(width: int, batch_size: int) -> int:
+def batch_bytes(width: int, batch_size: int) -> int:
+    """Return what measuring a batch takes beside its rows."""
     smaller = min(width, batch_size)
     return 8 * (_BATCH_COPIES * batch_size * width + _GRAM_COPIES * smaller * smaller)

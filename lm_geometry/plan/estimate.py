@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_geometry.embeddings.variants import STUDY_COLUMNS, parse_variant
-from lm_geometry.plan import cost
+from lm_geometry.plan import cost, forward
 from lm_geometry.plan.embedding_jobs import score_widths, variant_draws
 from lm_geometry.plan.model_facts import ModelFacts
+from lm_geometry.plan.passing import Passing
 from lm_geometry.plan.resources import is_remote
 from lm_geometry.tables.plan import SCHEMA
 
@@ -14,7 +15,7 @@ Row = dict[str, Any]
 
 
 def plan_rows(
-    models: Sequence[Mapping[str, Any]], facts: Sequence[ModelFacts], study: Mapping[str, Any], *, on_gpu: bool
+    models: Sequence[Mapping[str, Any]], facts: Sequence[ModelFacts], study: Mapping[str, Any], passing: Passing
 ) -> list[Row]:
     """Return a row of ``tables.plan`` for each model and revision, and one for all.
 
@@ -26,15 +27,15 @@ def plan_rows(
         Theirs, in the same order.
     study : mapping
         See ``jobs.plan_settings``.
-    on_gpu : bool
-        Whether forward passes run on a GPU.
+    passing : Passing
+        How forward passes run.
     """
     entries = zip(models, facts, study["run_jobs"], strict=True)
-    rows = [_row(entry, one, study, jobs, on_gpu=on_gpu) for entry, one, jobs in entries]
+    rows = [_row(entry, one, study, jobs, passing) for entry, one, jobs in entries]
     return [*rows, _total(rows, study)]
 
 
-def _row(entry: Mapping[str, Any], facts: ModelFacts, study: Mapping[str, Any], jobs: int, *, on_gpu: bool) -> Row:
+def _row(entry: Mapping[str, Any], facts: ModelFacts, study: Mapping[str, Any], jobs: int, passing: Passing) -> Row:
     run = [entry["model"], entry["revision"]]
     remote = is_remote(entry["source"])
     row = {
@@ -52,8 +53,10 @@ def _row(entry: Mapping[str, Any], facts: ModelFacts, study: Mapping[str, Any], 
         "checkpoint_fetch_bytes": 0,
         "results_bytes": 0,
         "dump_bytes": 0,
+        "offload_bytes": 0,
         "memory_bytes": round(cost.LIGHT_BYTES),
         "memory_rule": "resolve_model",
+        "gpus": None,
         "gpu_memory_bytes": None,
         "tokens": None,
         "forward_seconds": None,
@@ -64,8 +67,8 @@ def _row(entry: Mapping[str, Any], facts: ModelFacts, study: Mapping[str, Any], 
         _add_embedding(row, facts, study, remote=remote)
         _add_scores(row, facts, study)
     if run in study["dumped"]:
-        _add_dynamics(row, facts, study, remote=remote, on_gpu=on_gpu)
-    row["cache_bytes"] = row["table_fetch_bytes"] + row["checkpoint_fetch_bytes"]
+        _add_dynamics(row, facts, study, passing, remote=remote)
+    row["cache_bytes"] = row["table_fetch_bytes"] + row["checkpoint_fetch_bytes"] + row["offload_bytes"]
     return row
 
 
@@ -101,23 +104,35 @@ def _add_scores(row: Row, facts: ModelFacts, study: Mapping[str, Any]) -> None:
         row["other_seconds"] += cost.table_comparison_seconds(rows, width)
 
 
-def _add_dynamics(row: Row, facts: ModelFacts, study: Mapping[str, Any], *, remote: bool, on_gpu: bool) -> None:
+def _add_dynamics(row: Row, facts: ModelFacts, study: Mapping[str, Any], passing: Passing, *, remote: bool) -> None:
     """Add what a forward pass and the measures of its states take."""
-    tokens = cost.n_tokens(study["n_characters"], facts.vocab_rows)
+    tokens = forward.n_tokens(study["n_characters"], facts.vocab_rows)
     batches, batch = study["n_batches"], study["batch_size"]
-    if study["streams"]:
-        _largest(row, "stream_geometry", cost.streaming_memory(facts, batch))
-    else:
-        _largest(row, "dump_hidden_states", cost.forward_memory(facts))
-        # One stack's layer is read at a time.
-        _largest(row, "measure_geometry", cost.measuring_memory(tokens, facts.hidden_width, batch))
+    held = forward.places(facts, passing)
+    if passing.on_gpu:
+        row["gpus"] = held.gpus
     row["tokens"] = tokens
-    row["gpu_memory_bytes"] = cost.forward_gpu_memory(facts) if on_gpu else None
-    row["forward_seconds"] = cost.forward_seconds(facts, tokens, flops=cost.GPU_FLOPS if on_gpu else cost.CPU_FLOPS)
+    row["offload_bytes"] = held.on_disk
     row["checkpoint_fetch_bytes"] = facts.weight_bytes if remote else 0
-    row["dump_bytes"] = 0 if study["streams"] else cost.dump_disk_bytes(facts, tokens)
+    row["forward_seconds"] = forward.forward_seconds(facts, tokens, passing, stored=not study["streams"])
+    if study["streams"]:
+        rows_held = (study["n_chunks"], batch)
+        _largest(row, "stream_geometry", forward.streaming_memory(facts, *rows_held, passing))
+        if passing.on_gpu:
+            row["gpu_memory_bytes"] = forward.streaming_gpu_memory(facts, *rows_held, passing)
+        # Measured in the same job, while the model runs.
+        row["forward_seconds"] += forward.streaming_seconds(facts, tokens, study["n_chunks"], batches, batch, passing)
+        return
+    _largest(row, "dump_hidden_states", forward.forward_memory(facts, passing))
+    # One stack's layer is read at a time.
+    _largest(row, "measure_geometry", cost.measuring_memory(tokens, facts.hidden_width, batch))
+    if passing.on_gpu:
+        row["gpu_memory_bytes"] = forward.forward_gpu_memory(facts, passing)
+    row["dump_bytes"] = forward.dump_disk_bytes(facts, tokens)
     row["results_bytes"] += row["dump_bytes"]
-    row["other_seconds"] += cost.geometry_seconds(facts.n_states, batches, batch, facts.hidden_width)
+    row["other_seconds"] += cost.geometry_seconds(
+        facts.n_states, batches, batch, facts.hidden_width, tokens=tokens, threads=passing.threads
+    )
 
 
 def _total(rows: Sequence[Row], study: Mapping[str, Any]) -> Row:
@@ -125,8 +140,10 @@ def _total(rows: Sequence[Row], study: Mapping[str, Any]) -> Row:
     total: Row = dict.fromkeys(SCHEMA.names)
     for name in ("checkpoint_bytes", "table_fetch_bytes", "checkpoint_fetch_bytes", "other_seconds"):
         total[name] = sum(row[name] for row in rows)
-    forward = [row["forward_seconds"] for row in rows if row["forward_seconds"] is not None]
-    gpu = [row["gpu_memory_bytes"] for row in rows if row["gpu_memory_bytes"] is not None]
+    told = {
+        name: [row[name] for row in rows if row[name] is not None]
+        for name in ("forward_seconds", "gpus", "gpu_memory_bytes")
+    }
     largest = max(rows, key=lambda row: row["memory_bytes"], default={"memory_bytes": 0, "memory_rule": ""})
     total |= {"memory_bytes": largest["memory_bytes"], "memory_rule": largest["memory_rule"]}
     for widths in _sharing_draws(rows, study) if study["random_variants"] else []:
@@ -137,12 +154,15 @@ def _total(rows: Sequence[Row], study: Mapping[str, Any]) -> Row:
     # What goes when it was used is there once at a time.
     dumps = _held(rows, "dump_bytes", kept=study["keep_hidden_states"])
     checkpoints = _held(rows, "checkpoint_fetch_bytes", kept=study["keep_checkpoints"])
+    offload = _held(rows, "offload_bytes", kept=False)
     return total | {
-        "cache_bytes": total["table_fetch_bytes"] + checkpoints,
+        "cache_bytes": total["table_fetch_bytes"] + checkpoints + offload,
         "results_bytes": tables + dumps,
         "dump_bytes": dumps,
-        "gpu_memory_bytes": max(gpu, default=None),
-        "forward_seconds": sum(forward) if forward else None,
+        "offload_bytes": offload,
+        "gpus": max(told["gpus"], default=None),
+        "gpu_memory_bytes": max(told["gpu_memory_bytes"], default=None),
+        "forward_seconds": sum(told["forward_seconds"]) if told["forward_seconds"] else None,
         "jobs": sum(study["jobs"].values()),
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 from lm_geometry.configuration.models import EMBEDDED, Run
 from lm_geometry.configuration.view import Study
 from lm_geometry.demo.recipes import RECIPES
+from lm_geometry.plan.passing import SETTINGS
 
 KNOWN_COLLECTIONS = {"SCIDOCS": (25_657, 1_000), EMBEDDED: (1_709, 1_709)}
 """Documents and queries of collections whose size is known beforehand; Python versions differ in their docstrings."""
@@ -144,7 +145,7 @@ def plan_settings(study: Study) -> dict[str, Any]:
             Widths and seeds of the random tokenizer baselines; empty where none are asked for.
         ``n_characters`` : int
             Characters of all chunks together, 0 without the dynamics study.
-        ``n_batches``, ``batch_size``, ``device``
+        ``n_chunks``, ``n_batches``, ``batch_size``, and ``passing.SETTINGS``
             As in the config; None without the dynamics study.
         ``verify``, ``keep_checkpoints``, ``keep_hidden_states``
             As in the config.
@@ -174,9 +175,7 @@ def plan_settings(study: Study) -> dict[str, Any]:
         "random_widths": scaling.random_setting("widths") or [],
         "random_tokenizer_seeds": scaling.random_setting("seeds") or [],
         "n_characters": dynamics.n_characters,
-        "n_batches": dynamics.setting("n_batches"),
-        "batch_size": dynamics.setting("batch_size"),
-        "device": dynamics.setting("device"),
+        **{key: dynamics.setting(key) for key in ("n_chunks", "n_batches", "batch_size", *SETTINGS)},
         "verify": config["verify"],
         "keep_checkpoints": config["keep_checkpoints"],
         "keep_hidden_states": bool(dynamics.setting("keep_hidden_states")),

@@ -53,6 +53,8 @@ class ModelFacts:
         Size of those among them that hold the embedding table.
     value_bytes : int
         Bytes that a stored value takes: 4 for float32, 2 for half precision.
+    stored_dtype : str
+        Number format of the files; '' where it is half precision and config.json does not say which.
     """
 
     family: str
@@ -69,6 +71,7 @@ class ModelFacts:
     weight_bytes: int
     table_file_bytes: int
     value_bytes: int
+    stored_dtype: str
 
     @property
     def table_bytes(self) -> int:
@@ -128,6 +131,7 @@ def model_facts(files: Sequence[ListedFile], config: Mapping[str, Any]) -> Model
         weight_bytes=weight_bytes,
         table_file_bytes=sum(file.size for file in weights if file.holds_embedding),
         value_bytes=value_bytes,
+        stored_dtype=_stored_dtype(value_bytes, text),
     )
 
 
@@ -144,10 +148,21 @@ def _value_bytes(weight_bytes: int, counted: Parameters | None, config: Mapping[
     that fits, since files hold more than parameters: the masks of attention in old Pythias' take as much as the model.
     """
     if counted is None:
-        named = str(config.get("torch_dtype") or config.get("dtype") or "float16").removeprefix("torch.")
-        return _DTYPE_BYTES.get(named, 2)
+        return _DTYPE_BYTES.get(_named_dtype(config) or "float16", 2)
     fitting = [size for size in (1, 2, 4, 8) if size * counted.total * _SLACK <= weight_bytes]
     return max(fitting, default=1)
+
+
+def _stored_dtype(value_bytes: int, config: Mapping[str, Any]) -> str:
+    """Return the format of stored values, of which config.json is believed no more than their size bears out."""
+    if value_bytes == _DTYPE_BYTES["float32"]:
+        return "float32"
+    named = _named_dtype(config)
+    return named if _DTYPE_BYTES.get(named) == value_bytes else ""
+
+
+def _named_dtype(config: Mapping[str, Any]) -> str:
+    return str(config.get("torch_dtype") or config.get("dtype") or "").removeprefix("torch.")
 
 
 def _whole(counted: Parameters | None, stored: int, *, of_text_only: bool) -> Parameters:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lm_geometry.plan import cost
+from lm_geometry.plan import cost, forward
+from lm_geometry.plan.passing import passing_of
 
 Row = Mapping[str, Any]
 
@@ -13,7 +14,7 @@ PLACES = ("cache_dir", "results_dir")
 """Settings that name a folder whose disk is looked at; where it lies is no part of what a run costs."""
 
 _HEADINGS = (
-    "model", "revision", "params", "weights", "tables", "whole", "disk", "memory", "GPU mem", "forward", "jobs",
+    "model", "revision", "params", "weights", "tables", "whole", "disk", "memory", "GPUs", "GPU mem", "forward", "jobs",
 )  # fmt: skip
 _REVISION_WIDTH = 20
 _NONE = "-"
@@ -27,9 +28,9 @@ class Machine:
     Parameters
     ----------
     memory_bytes : int
-        Memory of the machine.
-    has_gpu : bool
-        Whether forward passes find a GPU.
+        Memory that jobs may take here.
+    n_gpus : int
+        GPUs that they may take.
     free_bytes : mapping of str to int
         Free space on the disk of ``cache_dir`` and of ``results_dir``.
     one_disk : bool
@@ -37,7 +38,7 @@ class Machine:
     """
 
     memory_bytes: int
-    has_gpu: bool
+    n_gpus: int
     free_bytes: Mapping[str, int]
     one_disk: bool
 
@@ -69,12 +70,32 @@ def warnings(rows: Sequence[Row], study: Mapping[str, Any], machine: Machine) ->
     total = rows[-1]
     found = [*_disk_warnings(total, study, machine)]
     found += _memory_warnings(rows, machine)
+    found += _gpu_warnings(rows[:-1], machine)
     slow = [row for row in rows[:-1] if (row["forward_seconds"] or 0) > cost.DAY]
-    if slow and not machine.has_gpu:
+    if slow and not machine.n_gpus:
         longest = max(slow, key=lambda row: row["forward_seconds"])
         found.append(
             f"no GPU: the forward passes of {longest['model']} take {in_time(longest['forward_seconds'])}"
             f"{_largest_of(slow)}"
+        )
+    return found
+
+
+def _gpu_warnings(rows: Sequence[Row], machine: Machine) -> list[str]:
+    """Return a line for models that this machine has too few GPUs for, and for those that are read from disk."""
+    found = []
+    many = [row for row in rows if (row["gpus"] or 0) > machine.n_gpus]
+    if many:
+        most = max(many, key=lambda row: row["gpus"])
+        found.append(
+            f"{most['model']} takes {most['gpus']} GPUs and this machine has {machine.n_gpus}{_largest_of(many)}"
+        )
+    beside = [row for row in rows if row["offload_bytes"]]
+    if beside:
+        most = max(beside, key=lambda row: row["offload_bytes"])
+        found.append(
+            f"{most['model']} reads {in_bytes(most['offload_bytes'])} of its weights from disk in every pass"
+            f"{_largest_of(beside)}"
         )
     return found
 
@@ -151,6 +172,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         *(in_bytes(row[size]) for size in sizes),
         in_bytes(row["cache_bytes"] + row["results_bytes"]),
         in_bytes(row["memory_bytes"]),
+        _NONE if row["gpus"] is None else str(row["gpus"]),
         in_bytes(row["gpu_memory_bytes"]),
         in_time(row["forward_seconds"]),
         str(row["jobs"]),
@@ -170,15 +192,25 @@ def _notes(total: Row, study: Mapping[str, Any]) -> list[str]:
     if times:
         lines.append(f"Fetching at {cost.NETWORK_RATE / 1e6:g} MB/s: {', '.join(times)}.")
     if study["dumped"]:
-        device = f"one thread at {cost.CPU_FLOPS / 1e9:g} GFLOP/s"
-        if total["gpu_memory_bytes"] is not None:
-            device = f"a GPU at {cost.GPU_FLOPS / 1e12:g} TFLOP/s"
-        lines.append(f"Forward passes in float32 on {device}, loading and writing included.")
-    lines.append(f"All other jobs take {in_time(total['other_seconds'])} of one thread.")
+        lines += _passing_notes(total, study)
+    lines.append(f"All other jobs take {in_time(total['other_seconds'])}, one after the other.")
     if study["scored"] and study["texts"] is None:
         documents, queries = cost.TEXTS_ASSUMED
         lines.append(f"The collection is not known yet; {documents:,} documents and {queries:,} queries are assumed.")
     return lines
+
+
+def _passing_notes(total: Row, study: Mapping[str, Any]) -> list[str]:
+    """Return how forward passes run, and at which rates."""
+    passing = passing_of(study)
+    threads = f"{passing.threads} threads" if passing.threads > 1 else "one thread"
+    device = f"{threads} at {forward.CPU_FLOPS[passing.dtype] / 1e9:g} GFLOP/s each"
+    lines = []
+    if total["gpus"] is not None:
+        device = f"a GPU at {forward.GPU_FLOPS[passing.dtype] / 1e12:g} TFLOP/s"
+        lines = [f"GPUs of {in_bytes(passing.gpu_bytes)}, at most {passing.most_gpus} in one job."]
+    also = "and measuring included" if study["streams"] else "and writing included"
+    return [f"Forward passes in {passing.dtype} on {device}, loading {also}.", *lines]
 
 
 def _doubts(rows: Sequence[Row]) -> list[str]:

@@ -5,24 +5,27 @@ FileNotFoundError until that file is there; Snakemake then shows the resource as
 """
 
 import math
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from lm_geometry.checkpoints.source import parse_source
 from lm_geometry.embeddings.variants import STUDY_COLUMNS
-from lm_geometry.plan import cost
+from lm_geometry.plan import cost, forward
 from lm_geometry.plan.embedding_jobs import score_widths, variant_draws
 from lm_geometry.plan.model_facts import read_facts, require
+from lm_geometry.plan.passing import passing_of, uses_gpu
 
 # Resident memory of a process that has imported the light libraries (numpy, scipy, pyarrow), torch and transformers
 # on top, or mteb with all it brings; measured with the versions of the lock file, rounded up.
 LIGHT_MB = 400
 TORCH_MB = 900
 MTEB_MB = 1800
+
+# A job that was submitted to a cluster has two Snakemake processes beside its own, of 117 to 137 MB each.
+_SUBMITTED_MB = 300
+_beside = {"mb": 0}
 
 # Memory above the estimate, for allocators differ; time above it, for disks, cores and neighbours do.
 _MEMORY_MARGIN, _MEMORY_BASE_MB = 1.3, 100
@@ -31,11 +34,16 @@ _TIME_MARGIN, _TIME_BASE_MINUTES = 4, 10
 _MOST_ROWS = 250_880
 
 
+def count_submission() -> None:
+    """Have jobs ask for the memory of the processes that submitting starts beside them, from now on."""
+    _beside["mb"] = _SUBMITTED_MB
+
+
 def memory_mb(base: int, *, per_input: float = 0.0) -> Callable[..., int]:
     """Return a resource function: ``base`` MB and ``per_input`` MB for each MB of the job's input files."""
 
     def needed(wildcards: Any, input: Any, attempt: int = 1) -> int:  # noqa: ARG001 (Snakemake passes by these names)
-        return attempt * (base + (round(per_input * float(input.size_mb)) if per_input else 0))
+        return attempt * (base + (round(per_input * float(input.size_mb)) if per_input else 0)) + _beside["mb"]
 
     return needed
 
@@ -47,17 +55,6 @@ def minutes(base: int, *, per_gb: float = 0.0) -> Callable[..., int]:
         return attempt * (base + (round(per_gb * float(input.size_mb) / 1000) if per_gb else 0))
 
     return needed
-
-
-def gpus(device: str | None) -> int:
-    """Return the GPUs of a forward pass: one where the config says cuda, or auto on a machine that has one."""
-    return int(device == "cuda" or (device == "auto" and has_gpu()))
-
-
-def has_gpu() -> bool:
-    """Say whether this machine has a CUDA device that may be used; asks no library, whose import takes seconds."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible not in ("", "-1") and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 # -- embedding tables ------------------------------------------------------------------------------------------------
@@ -218,22 +215,40 @@ def fetch_disk_mb(listing: str, config: str, source: str) -> int:
     return _disk(read_facts(listing, config).weight_bytes if is_remote(source) else 0)
 
 
-def dump_mb(checkpoint: str, config: str, *, attempt: int = 1) -> int:
-    """Return the memory of forward passes, on a GPU too: weights go through it."""
-    return _memory(cost.forward_memory(read_facts(checkpoint, config)), attempt)
+def gpus(checkpoint: str, config: str, settings: Mapping[str, Any]) -> int:
+    """Return how many GPUs the weights of a model need, no more than one machine has; 0 where passes run on the CPU.
+
+    Parameters
+    ----------
+    checkpoint, config : str
+        The checkpoint's listing and config.json.
+    settings : mapping
+        ``passing.SETTINGS`` as in the config.
+    """
+    if not uses_gpu(settings.get("device")):
+        return 0
+    return forward.places(read_facts(checkpoint, config), passing_of(settings)).gpus
 
 
-def dump_minutes(checkpoint: str, config: str, n_characters: int, device: str, *, attempt: int = 1) -> int:
-    """Return the time of forward passes over a text of that many characters."""
+def dump_mb(checkpoint: str, config: str, settings: Mapping[str, Any], *, attempt: int = 1) -> int:
+    """Return the machine's memory of forward passes; arguments as in ``gpus``."""
+    return _memory(forward.forward_memory(read_facts(checkpoint, config), passing_of(settings)), attempt)
+
+
+def dump_minutes(
+    checkpoint: str, config: str, n_characters: int, settings: Mapping[str, Any], *, attempt: int = 1
+) -> int:
+    """Return the time of forward passes over a text of that many characters, and of writing what they give."""
     facts = read_facts(checkpoint, config)
-    flops = cost.GPU_FLOPS if gpus(device) else cost.CPU_FLOPS
-    return _minutes(cost.forward_seconds(facts, cost.n_tokens(n_characters, facts.vocab_rows), flops=flops), attempt)
+    tokens = forward.n_tokens(n_characters, facts.vocab_rows)
+    return _minutes(forward.forward_seconds(facts, tokens, passing_of(settings)), attempt)
 
 
-def dump_disk_mb(checkpoint: str, config: str, n_characters: int) -> int:
-    """Return the size of the hidden states of a text of that many characters."""
+def dump_disk_mb(checkpoint: str, config: str, n_characters: int, settings: Mapping[str, Any]) -> int:
+    """Return the size of the hidden states of a text of that many characters, and of weights on disk."""
     facts = read_facts(checkpoint, config)
-    return _disk(cost.dump_disk_bytes(facts, cost.n_tokens(n_characters, facts.vocab_rows)))
+    states = forward.dump_disk_bytes(facts, forward.n_tokens(n_characters, facts.vocab_rows))
+    return _disk(states + forward.places(facts, passing_of(settings)).on_disk)
 
 
 def measuring_mb(manifest: str, batch_size: int, *, attempt: int = 1) -> int:
@@ -242,22 +257,45 @@ def measuring_mb(manifest: str, batch_size: int, *, attempt: int = 1) -> int:
     return _memory(max(cost.measuring_memory(layer["n_rows"], layer["width"], batch_size) for layer in layers), attempt)
 
 
-def measuring_minutes(manifest: str, n_batches: int, batch_size: int, *, attempt: int = 1) -> int:
+def measuring_minutes(manifest: str, n_batches: int, batch_size: int, threads: int, *, attempt: int = 1) -> int:
     """Return the time of measuring a dump."""
     layers = _layers(manifest)
-    width = max(layer["width"] for layer in layers)
-    return _minutes(cost.geometry_seconds(len(layers), n_batches, batch_size, width), attempt)
+    width, tokens = (max(layer[name] for layer in layers) for name in ("width", "n_rows"))
+    seconds = cost.geometry_seconds(len(layers), n_batches, batch_size, width, tokens=tokens, threads=threads)
+    return _minutes(seconds, attempt)
 
 
-def stream_mb(checkpoint: str, config: str, batch_size: int, *, attempt: int = 1) -> int:
-    """Return the memory of measuring hidden states while the model runs."""
-    return _memory(cost.streaming_memory(read_facts(checkpoint, config), batch_size), attempt)
-
-
-def streaming_minutes(checkpoint: str, config: str, n_batches: int, batch_size: int, *, attempt: int = 1) -> int:
-    """Return the time that measuring adds to forward passes."""
+def stream_mb(
+    checkpoint: str, config: str, n_chunks: int, batch_size: int, settings: Mapping[str, Any], *, attempt: int = 1
+) -> int:
+    """Return the machine's memory of measuring hidden states while the model runs."""
     facts = read_facts(checkpoint, config)
-    return _minutes(cost.geometry_seconds(facts.n_states, n_batches, batch_size, facts.hidden_width), attempt)
+    return _memory(forward.streaming_memory(facts, n_chunks, batch_size, passing_of(settings)), attempt)
+
+
+def stream_minutes(
+    checkpoint: str,
+    config: str,
+    n_characters: int,
+    n_chunks: int,
+    n_batches: int,
+    batch_size: int,
+    settings: Mapping[str, Any],
+    *,
+    attempt: int = 1,
+) -> int:
+    """Return the time of forward passes over a text of that many characters, measured while they run."""
+    facts, passing = read_facts(checkpoint, config), passing_of(settings)
+    tokens = forward.n_tokens(n_characters, facts.vocab_rows)
+    passes = forward.forward_seconds(facts, tokens, passing, stored=False)
+    return _minutes(
+        passes + forward.streaming_seconds(facts, tokens, n_chunks, n_batches, batch_size, passing), attempt
+    )
+
+
+def stream_disk_mb(checkpoint: str, config: str, settings: Mapping[str, Any]) -> int:
+    """Return the size of the weights that a model reads from disk while it runs."""
+    return _disk(forward.places(read_facts(checkpoint, config), passing_of(settings)).on_disk)
 
 
 def is_remote(source: str) -> bool:
@@ -266,7 +304,7 @@ def is_remote(source: str) -> bool:
 
 
 def _memory(estimate: float, attempt: int) -> int:
-    return math.ceil(attempt * (_MEMORY_MARGIN * estimate / 1e6 + _MEMORY_BASE_MB))
+    return math.ceil(attempt * (_MEMORY_MARGIN * estimate / 1e6 + _MEMORY_BASE_MB)) + _beside["mb"]
 
 
 def _minutes(seconds: float, attempt: int) -> int:

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from reference_configs import reference_config, reference_rows
 
 from benchmarks import plan as benchmark
 from lm_geometry.checkpoints.ledger import listing_table
 from lm_geometry.checkpoints.listed_file import ListedFile
 from lm_geometry.plan import cost
+from lm_geometry.plan.reference_models import reference_config, reference_rows
 from lm_geometry.tables import listing
 from lm_geometry.tables.files import write_table
 

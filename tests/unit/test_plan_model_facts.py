@@ -1,10 +1,10 @@
 """What a listing and config.json tell of a model."""
 
 import pytest
-from reference_configs import reference_config, reference_rows
 
 from lm_geometry.checkpoints.listed_file import ListedFile
 from lm_geometry.plan.model_facts import model_facts
+from lm_geometry.plan.reference_models import reference_config, reference_rows
 
 _ROWS = {row["model"]: row for row in reference_rows()}
 

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from reference_configs import reference_config, reference_rows
 
 from lm_geometry.plan.parameters import Parameters, count_parameters
+from lm_geometry.plan.reference_models import reference_config, reference_rows
 
 _SMALL = {
     "hidden_size": 48,

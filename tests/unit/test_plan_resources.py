@@ -7,20 +7,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from peak_memory import peak_bytes
-from reference_configs import reference_config, reference_rows
 
 from lm_geometry import plan
 from lm_geometry.checkpoints.ledger import listing_table
 from lm_geometry.checkpoints.listed_file import ListedFile
 from lm_geometry.embeddings.table import write_embedding_table
-from lm_geometry.plan import cost
+from lm_geometry.plan import cost, forward
 from lm_geometry.plan.embedding_jobs import score_widths, variant_draws
+from lm_geometry.plan.forward import ON_CPU
 from lm_geometry.plan.model_facts import model_facts
+from lm_geometry.plan.passing import Passing, passing_of
+from lm_geometry.plan.reference_models import reference_config, reference_rows
 from lm_geometry.tables import hidden_states, listing, token_counts
 from lm_geometry.tables.collection import TEXTS
 from lm_geometry.tables.files import write_table
 
 _ROWS = {row["model"]: row for row in reference_rows()}
+ON_GPU = Passing(gpu_bytes=80 * 10**9, most_gpus=8)
 _HUB, _FOLDER = "EleutherAI/pythia-1b", "./folder"
 
 
@@ -67,11 +70,15 @@ def test_an_input_that_is_yet_to_be_made_raises_the_error_that_snakemake_waits_f
         lambda: plan.extraction_disk_mb(absent, config, _HUB, "ranges"),
         lambda: plan.fetch_minutes(absent, config, _HUB),
         lambda: plan.fetch_disk_mb(listed, absent, _HUB),
-        lambda: plan.dump_mb(absent, config),
-        lambda: plan.dump_minutes(absent, config, 10**5, "cpu"),
-        lambda: plan.dump_disk_mb(listed, absent, 10**5),
+        lambda: plan.gpus(absent, config, {"device": "cuda"}),
+        lambda: plan.dump_mb(absent, config, {}),
+        lambda: plan.dump_minutes(absent, config, 10**5, {}),
+        lambda: plan.dump_disk_mb(listed, absent, 10**5, {}),
+        lambda: plan.stream_mb(absent, config, 512, 4096, {}),
+        lambda: plan.stream_minutes(listed, absent, 10**5, 512, 8, 4096, {}),
+        lambda: plan.stream_disk_mb(absent, config, {}),
         lambda: plan.measuring_mb(absent, 4096),
-        lambda: plan.measuring_minutes(absent, 8, 4096),
+        lambda: plan.measuring_minutes(absent, 8, 4096, 1),
         lambda: plan.pooling_mb([corpus, absent], counts, table),
         lambda: plan.pooling_minutes([corpus, corpus], absent, table),
         lambda: plan.pooling_disk_mb([corpus, corpus], absent),
@@ -106,7 +113,7 @@ def test_light_rules_grow_with_the_inputs_and_with_each_retry():
 
 def test_heavy_rules_ask_for_more_on_each_retry(tmp_path):
     listed, config = _files(tmp_path, "pythia-1b")
-    assert plan.dump_mb(listed, config, attempt=2) == pytest.approx(2 * plan.dump_mb(listed, config), abs=2)
+    assert plan.dump_mb(listed, config, {}, attempt=2) == pytest.approx(2 * plan.dump_mb(listed, config, {}), abs=2)
     once, twice = (plan.extraction_minutes(listed, config, _HUB, "full", attempt=attempt) for attempt in (1, 2))
     assert twice == pytest.approx(2 * once, abs=2)
 
@@ -114,22 +121,25 @@ def test_heavy_rules_ask_for_more_on_each_retry(tmp_path):
 @pytest.mark.parametrize(
     ("device", "visible", "present", "found"),
     [
-        ("cpu", None, True, 0),
-        ("cuda", None, False, 1),
-        ("auto", None, True, 1),
-        ("auto", "0", True, 1),
-        ("auto", None, False, 0),
-        ("auto", "", True, 0),
-        ("auto", "-1", True, 0),
-        (None, None, True, 0),
+        ("cpu", None, True, False),
+        ("cuda", None, False, True),
+        ("auto", None, True, True),
+        ("auto", "0", True, True),
+        ("auto", None, False, False),
+        ("auto", "0", False, False),
+        ("auto", "", True, False),
+        ("auto", "-1", True, False),
+        (None, None, True, False),
     ],
 )
-def test_a_gpu_is_asked_for_where_the_forward_pass_will_use_one(device, visible, present, found, monkeypatch):
+def test_a_gpu_is_asked_for_where_the_forward_pass_will_use_one(device, visible, present, found, monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr("pathlib.Path.glob", lambda folder, pattern: iter(["/dev/nvidia0"] if present else []))
-    assert plan.gpus(device) == found
+    listed, config = _files(tmp_path, "pythia-70m")
+    assert plan.gpus(listed, config, {"device": device}) == int(found)
+    assert passing_of({"device": device}).on_gpu == found
 
 
 # -- what the numbers must be ----------------------------------------------------------------------------------------
@@ -162,8 +172,8 @@ def test_extraction_of_the_widest_table_stays_under_four_gigabytes():
 
 def test_a_forward_pass_holds_float32_weights_and_half_precision_ones_beside_them_while_it_loads(tmp_path):
     weights = 4 * int(_ROWS["opt-13b"]["n_params"]) / 1e6
-    half = plan.dump_mb(*_files(tmp_path, "opt-13b"))
-    full = plan.dump_mb(*_files(tmp_path, "opt-13b", value_bytes=4))
+    half = plan.dump_mb(*_files(tmp_path, "opt-13b"), {})
+    full = plan.dump_mb(*_files(tmp_path, "opt-13b", value_bytes=4), {})
     assert half > 1.5 * weights
     assert weights < full < half
 
@@ -174,16 +184,15 @@ def test_output_matrix_is_not_loaded():
     untied, tied = (
         model_facts(files, {**reference_config(row), "tie_word_embeddings": tied}) for tied in (False, True)
     )
-    assert cost.forward_gpu_memory(untied) == cost.forward_gpu_memory(tied)
+    assert forward.loaded_bytes(untied, ON_GPU) == forward.loaded_bytes(tied, ON_GPU)
 
 
 def test_forward_passes_take_two_operations_for_each_token_and_multiplied_parameter():
     row = _ROWS["opt-6.7b"]
     facts = model_facts([ListedFile("m", "weights", 2 * int(row["n_params"]), None, True)], reference_config(row))
-    tokens, flops = 10**5, 1e9
-    slower, slow = (cost.forward_seconds(facts, tokens, flops=rate) for rate in (flops, 2 * flops))
-    blocks = 32 * 12 * 4096**2
-    assert slower - slow == pytest.approx(tokens * 2 * blocks / (2 * flops), rel=0.01)
+    tokens, blocks = 10**5, 32 * 12 * 4096**2
+    for passing, rate in ((ON_CPU, forward.CPU_FLOPS["float32"]), (ON_GPU, forward.GPU_FLOPS["float32"])):
+        assert forward.compute_seconds(facts, tokens, passing) == pytest.approx(tokens * 2 * blocks / rate, rel=0.01)
 
 
 def test_random_columns_hold_the_widest_random_table_once_for_all_models(tmp_path):
@@ -213,7 +222,7 @@ def test_measuring_holds_two_layers_and_a_batch(tmp_path):
     rows = [{**row, "layer": layer, "n_rows": 10**5, "width": width} for layer, width in enumerate((64, 1000))]
     write_table(path, pa.Table.from_pylist(rows, schema=hidden_states.MANIFEST), hidden_states.MANIFEST)
     assert plan.measuring_mb(str(path), 2048) > 2 * 2 * 4 * 10**5 * 1000 / 1e6
-    assert plan.measuring_minutes(str(path), 80, 4096) > plan.measuring_minutes(str(path), 8, 4096) > 0
+    assert plan.measuring_minutes(str(path), 80, 4096, 1) > plan.measuring_minutes(str(path), 8, 4096, 1) > 0
 
 
 # -- peers in the same test ------------------------------------------------------------------------------------------
@@ -272,7 +281,7 @@ for start in range(0, 40_000, 256):
 """,
         cwd=request.config.rootpath,
     )
-    assert 0.5 < cost.forward_memory(facts) / peak < 2
+    assert 0.5 < forward.forward_memory(facts) / peak < 2
 
 
 @pytest.mark.parametrize("name", ["falcon", "gpt-neox-20b", "roberta-base", "t5"])
@@ -286,4 +295,4 @@ def test_tokens_lie_between_those_of_plain_abstracts_and_of_markup(name, shared_
     with lzma.open(next((shared_data / "enwik8_prefix").glob("*.xz"))) as stream:
         markup = stream.read(200_000).decode(errors="ignore")
     fewest, most = (len(tokenizer.encode(text).ids) / len(text) for text in (plain, markup))
-    assert fewest < cost.n_tokens(10**6, tokenizer.get_vocab_size()) / 10**6 < most
+    assert fewest < forward.n_tokens(10**6, tokenizer.get_vocab_size()) / 10**6 < most

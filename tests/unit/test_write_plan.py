@@ -9,15 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from reference_configs import reference_config, reference_rows
 
 from lm_geometry.checkpoints.ledger import listing_table
 from lm_geometry.checkpoints.listed_file import ListedFile
 from lm_geometry.configuration.checking import complete_config
 from lm_geometry.configuration.view import Study
-from lm_geometry.plan import cost, plan_settings
+from lm_geometry.plan import cost, forward, plan_settings
 from lm_geometry.plan.estimate import plan_rows
+from lm_geometry.plan.forward import ON_CPU
 from lm_geometry.plan.model_facts import model_facts
+from lm_geometry.plan.passing import Passing
+from lm_geometry.plan.reference_models import reference_config, reference_rows
 from lm_geometry.plan.report import WIDTH, Machine, in_bytes, in_count, in_time, plan_text, warnings
 from lm_geometry.tables import listing
 from lm_geometry.tables.duplicate_checkpoints import SCHEMA as DUPLICATES
@@ -28,7 +30,8 @@ from scripts import write_plan as script
 
 PROJECT = Path(__file__).resolve().parents[2]
 _ROWS = {row["hub_id"]: row for row in reference_rows()}
-_PLENTY = Machine(10**15, True, {"cache_dir": 10**18, "results_dir": 10**18}, one_disk=True)
+ON_GPU = Passing(gpu_bytes=80 * 10**9, most_gpus=8)
+_PLENTY = Machine(10**15, 8, {"cache_dir": 10**18, "results_dir": 10**18}, one_disk=True)
 
 
 def _files(hub_id):
@@ -61,7 +64,7 @@ def _scaling_only(**changed):
     return _small(models=models, embedding_scaling=scaling, representation_dynamics=None)
 
 
-def _rows(study, *, on_gpu=False):
+def _rows(study, passing=ON_CPU):
     models = study.run_facts(study.runs)
     facts = [
         model_facts(_files(entry["source"]), reference_config(_ROWS[entry["source"]]))
@@ -69,7 +72,7 @@ def _rows(study, *, on_gpu=False):
         else model_facts([], {})
         for entry in models
     ]
-    return plan_rows(models, facts, plan_settings(study), on_gpu=on_gpu)
+    return plan_rows(models, facts, plan_settings(study), passing)
 
 
 def _plan(study, machine=_PLENTY):
@@ -101,7 +104,7 @@ def test_a_local_source_fetches_nothing(tmp_path):
         study.run_facts(study.runs),
         [model_facts(_files("EleutherAI/pythia-1b"), reference_config(_ROWS["EleutherAI/pythia-1b"]))],
         plan_settings(study),
-        on_gpu=False,
+        ON_CPU,
     )
     for one in (row, total):
         assert (one["table_fetch_bytes"], one["checkpoint_fetch_bytes"], one["cache_bytes"]) == (0, 0, 0)
@@ -119,7 +122,7 @@ def test_what_is_removed_after_use_is_on_disk_once_at_a_time(kept):
 
 
 def test_a_gpu_is_faster_and_its_memory_is_told():
-    slow, fast = _rows(_small())[1], _rows(_small(), on_gpu=True)[1]
+    slow, fast = _rows(_small())[1], _rows(_small(), ON_GPU)[1]
     assert slow["gpu_memory_bytes"] is None
     assert fast["gpu_memory_bytes"] > 4 * int(_ROWS["EleutherAI/pythia-1b"]["n_params"]) * 0.8
     assert fast["forward_seconds"] < slow["forward_seconds"] / 2
@@ -170,7 +173,7 @@ def test_rates_and_guesses_are_stated():
         _small(models={"a": {"source": "some/other", "suite": "Pythia"}, "b": {"source": "x/y", "suite": "Z"}})
     )
     assert f"{cost.NETWORK_RATE / 1e6:g} MB/s" not in text  # nothing is known to fetch
-    assert f"{cost.CPU_FLOPS / 1e9:g} GFLOP/s" in text
+    assert f"{forward.CPU_FLOPS['float32'] / 1e9:g} GFLOP/s" in text
     assert "~" in text.splitlines()[2]
     assert "note: parameters marked ~ are guessed from the files' size (2 of 2)" in text
     assert f"{cost.NETWORK_RATE / 1e6:g} MB/s" in _plan(_small())
@@ -209,7 +212,7 @@ def test_counts_and_times_are_for_people():
 
 
 def _warnings(study, **changed):
-    facts = {"memory_bytes": 10**15, "has_gpu": True, "free_bytes": _PLENTY.free_bytes, "one_disk": True, **changed}
+    facts = {"memory_bytes": 10**15, "n_gpus": 8, "free_bytes": _PLENTY.free_bytes, "one_disk": True, **changed}
     return warnings(_rows(study), plan_settings(study), Machine(**facts))
 
 
@@ -254,7 +257,7 @@ def test_forward_passes_of_more_than_a_day_without_a_gpu():
     dynamics = {"corpus": "enwik8", "profiles": ["a", "b"], "n_chunks": 100_000, "device": "cpu"}
     study = _small(representation_dynamics=dynamics)
     assert _warnings(study) == []
-    (warning,) = _warnings(study, has_gpu=False)
+    (warning,) = _warnings(study, n_gpus=0)
     assert warning.startswith("no GPU: the forward passes of b take ")
 
 
@@ -329,7 +332,7 @@ def test_tables_of_the_blog_are_a_small_part_of_its_checkpoints():
 
 def test_paper_fits_no_laptop():
     study = _study((PROJECT / "configs" / "representation_dynamics.yaml").read_text())
-    laptop = Machine(16 * 10**9, has_gpu=False, free_bytes={"cache_dir": 10**11, "results_dir": 10**11}, one_disk=True)
+    laptop = Machine(16 * 10**9, n_gpus=0, free_bytes={"cache_dir": 10**11, "results_dir": 10**11}, one_disk=True)
     found = warnings(_rows(study), plan_settings(study), laptop)
     assert any("dump_hidden_states" in warning for warning in found)
     sys.stdout.write(_plan(study, laptop))

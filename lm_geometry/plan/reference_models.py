@@ -1,10 +1,13 @@
-"""A config.json for each model of reference/models.csv, with the sizes that the table lacks taken from the papers."""
+"""A config.json for each model of reference/models.csv, with the sizes that the table lacks taken from the papers.
+
+For plans of models that nobody has listed yet.
+"""
 
 import csv
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[1]
+_MODELS = Path(__file__).resolve().parents[2] / "reference" / "models.csv"
 # Feed-forward and key widths of T5 (Raffel et al. 2020, table of sizes; v1.1's README), by width or by name.
 _T5_INNER = {512: (1024, 6), 768: (2048, 12), 1024: (2816, 16), 2048: (5120, 32), 4096: (10240, 64)}
 _T5_ORIGINAL = {
@@ -18,7 +21,7 @@ _T5_ORIGINAL = {
 
 def reference_rows() -> list[dict[str, str]]:
     """Return the rows of reference/models.csv."""
-    with (PROJECT / "reference" / "models.csv").open(encoding="utf-8", newline="") as stream:
+    with _MODELS.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
