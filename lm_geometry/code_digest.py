@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 PACKAGE = "lm_geometry"
 
@@ -14,14 +15,17 @@ PLUMBING = frozenset(
     {
         "lm_geometry",
         "lm_geometry.checkpoints.hub.access",
+        "lm_geometry.checkpoints.hub.cached_file",
         "lm_geometry.checkpoints.hub.large_file",
         "lm_geometry.checkpoints.hub.patience",
         "lm_geometry.checkpoints.hub.pieces",
         "lm_geometry.checkpoints.hub.progress",
         "lm_geometry.checkpoints.hub.ranges",
+        "lm_geometry.checkpoints.hub.stream",
         "lm_geometry.checkpoints.hub.whole_files",
         "lm_geometry.job",
         "lm_geometry.provenance",
+        "lm_geometry.provenance.carriers",
         "lm_geometry.tables.files",
         "lm_geometry.version",
     }
@@ -41,27 +45,11 @@ def code_digest(script: Path, root: Path) -> str:
     root : Path
         The folder that holds the ``lm_geometry`` package.
     """
-    digest = hashlib.sha256(_without_words(script))
-    for name, path in sorted(_modules_behind(script, root).items()):
+    digest = hashlib.sha256(_read(script).code)
+    for name, path in sorted(modules_behind(script, root).items()):
         digest.update(f"\0{name}\0".encode())
-        digest.update(_without_words(path))
+        digest.update(_read(path).code)
     return digest.hexdigest()
-
-
-def _without_words(path: Path) -> bytes:
-    """Return the code of a file without comments, docstrings and layout."""
-    return _code_of(path, path.stat().st_mtime_ns)
-
-
-# Most modules stand behind many rules, and a workflow asks for the digest of each.
-@cache
-def _code_of(path: Path, mtime: int) -> bytes:  # noqa: ARG001 - a file that is written again is read again
-    tree = ast.parse(path.read_bytes(), filename=str(path))
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.unparse(tree).encode()
 
 
 def rule_digest(rule: str, root: Path, data: Sequence[str] = ()) -> str:
@@ -83,39 +71,81 @@ def rule_digest(rule: str, root: Path, data: Sequence[str] = ()) -> str:
     return digest
 
 
-def _modules_behind(script: Path, root: Path) -> dict[str, Path]:
+def modules_behind(script: Path, root: Path) -> dict[str, Path]:
+    """Return the library modules that a script imports, transitively, but for the plumbing: file by full name."""
     found: dict[str, Path] = {}
+    seen: set[str] = set()
     waiting = [script]
     while waiting:
-        for name in _imported_names(waiting.pop()):
+        names = _read(waiting.pop()).imports - seen
+        seen |= names
+        for name in names - PLUMBING:
             path = _module_file(name, root)
-            if path is not None and name not in found and name not in PLUMBING:
+            if path is not None:
                 found[name] = path
                 waiting.append(path)
     return found
 
 
-def _imported_names(path: Path) -> list[str]:
-    """Return every dotted name below the package that a file may import; some are functions, not modules."""
-    return _names_in(path, path.stat().st_mtime_ns)
+class _Source(NamedTuple):
+    """What a file does, as bytes, and every dotted name below the package that it may import; some are functions."""
+
+    code: bytes
+    imports: frozenset[str]
 
 
+def _read(path: Path) -> _Source:
+    return _read_once(path, path.stat().st_mtime_ns)
+
+
+# Most modules stand behind many rules, and a workflow asks for the digest of each.
 @cache
-def _names_in(path: Path, mtime: int) -> list[str]:  # noqa: ARG001
-    return list(_import_statements(path))
+def _read_once(path: Path, mtime: int) -> _Source:  # noqa: ARG001 - a file that is written again is read again
+    names: set[str] = set()
+    pieces: list[str] = []
+    _take(ast.parse(path.read_bytes(), filename=str(path)), path, pieces, names)
+    return _Source("".join(pieces).encode("utf-8", "surrogatepass"), frozenset(names))
 
 
-def _import_statements(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _with_parents(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise ValueError(f"{path}:{node.lineno}: relative import; write the module's full name")
-            yield from _with_parents(node.module or "")
-            for alias in node.names:
-                yield from _with_parents(f"{node.module}.{alias.name}")
+def _take(value: Any, path: Path, pieces: list[str], names: set[str]) -> None:
+    """Write a node of the syntax tree to ``pieces`` and what it imports to ``names``.
+
+    Neither ``ast.dump`` nor ``ast.unparse`` will do: both write the same code otherwise in another version of Python.
+    What is empty is left out, for versions differ in which fields a node has.
+    """
+    if isinstance(value, list):
+        for item in value:
+            if not _is_docstring(item):
+                _take(item, path, pieces, names)
+                pieces.append(",")
+    elif not isinstance(value, ast.AST):
+        pieces.append(repr(value))
+    else:
+        if isinstance(value, ast.Import | ast.ImportFrom):
+            names.update(_imported_names(value, path))
+        pieces.append(f"{type(value).__name__}(")
+        for field, item in ast.iter_fields(value):
+            if item is not None and item != [] and field != "kind":  # of a string: whether it was written as u"..."
+                pieces.append(f"{field}=")
+                _take(item, path, pieces, names)
+        pieces.append(")")
+
+
+def _is_docstring(node: Any) -> bool:
+    """Say whether a statement is a text that nothing reads: a docstring, or what is said below a constant."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imported_names(statement: ast.Import | ast.ImportFrom, path: Path) -> Iterator[str]:
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            yield from _with_parents(alias.name)
+        return
+    if statement.level:
+        raise ValueError(f"{path}:{statement.lineno}: relative import; write the module's full name")
+    yield from _with_parents(statement.module or "")
+    for alias in statement.names:
+        yield from _with_parents(f"{statement.module}.{alias.name}")
 
 
 def _with_parents(name: str) -> Iterator[str]:

@@ -17,6 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+from lm_geometry import provenance
+from lm_geometry.provenance.carriers import picture_metadata
 from lm_geometry.tables.files import atomic_path, write_csv, write_table, write_text
 
 PAGE_WIDTH = 7.0
@@ -103,15 +105,17 @@ def save(
 ) -> None:
     """Write a drawing as PNG, SVG and PDF, its data as Parquet and CSV, and its caption as reStructuredText.
 
-    The same drawing gives the same bytes. The caption also stands in the Parquet file's provenance.
+    The same drawing gives the same bytes. The caption also stands in the provenance, which all but CSV and text carry.
     """
+    settings = {**settings, "caption": drawing.caption}
+    facts = provenance.describe(inputs=inputs, settings=settings)
     # Laid out once, not once per format: it is the slow part, and the three are to look alike.
     drawing.figure.draw_without_rendering()
     drawing.figure.set_layout_engine("none")
     for kind, path in (("png", png), ("svg", svg), ("pdf", pdf)):
         with atomic_path(path) as temporary:
-            drawing.figure.savefig(temporary, format=kind, metadata=_METADATA[kind])
-    settings = {**settings, "caption": drawing.caption}
+            metadata = {**_METADATA[kind], **picture_metadata(kind, facts)}
+            drawing.figure.savefig(temporary, format=kind, metadata=metadata)
     write_table(data, drawing.data, drawing.data.schema, inputs=inputs, settings=settings)
     write_csv(csv, drawing.data)
     write_text(caption, caption_to_rst(drawing.caption))

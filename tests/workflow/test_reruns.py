@@ -1,83 +1,213 @@
-"""A finished run: what of it runs again after which change, and what it left behind.
-
-All tests that need one stand here, for each process that runs tests makes its own.
-"""
+"""A finished run: what of it runs again after which change, and what it left behind."""
 
 import csv
+import json
 import re
 import shutil
-import subprocess
-import sys
+from collections import defaultdict
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
+from checkout import Checkout
+from tiny_graph import JOBS, READ_BY, below, jobs_from
 
-PROJECT = Path(__file__).resolve().parents[2]
+from lm_geometry import provenance
+from lm_geometry.code_digest import PLUMBING, modules_behind, rule_digest
+from lm_geometry.provenance.finding import find
 
 pytestmark = pytest.mark.workflow
 
-SCORES_AND_BELOW = {
-    "collect_retrieval_scores": 1,
-    "compare_scores": 1,
-    "judge_scaling_claims": 1,
-    "collect_claims": 1,
-    "compare_published": 1,
-    "write_mteb_results": 1,
-    "plot_suite_scaling": 1,
-    "plot_all_suites": 1,
-    "plot_random_baselines": 1,
-    "write_summary": 1,
-    "all": 1,
-}
-TABLES_OVER_TRAINING = {"collect_embedding_training": 1, "plot_embedding_training": 1}
-CLAIMS_OF_TABLES = {"judge_scaling_claims": 1, "collect_claims": 1}
-TRAINING_AND_BELOW = {**TABLES_OVER_TRAINING, **CLAIMS_OF_TABLES, "write_summary": 1, "all": 1}
-GEOMETRY_AND_BELOW = {
-    "collect_geometry": 1,
-    "compare_geometry": 1,
-    "judge_dynamics_claims": 1,
-    "collect_claims": 1,
-    "plot_profiles": 1,
-    "plot_dimension_scale": 1,
-    "plot_training_dimension": 1,
-    "plot_training_anisotropy": 1,
-    "plot_training_heatmap": 1,
-    "write_summary": 1,
-    "all": 1,
-}
-LEDGER = {"find_duplicate_checkpoints": 1, "collect_ledger": 1}
-N_DYNAMICS_RUNS = 3  # two checkpoints of the decoder, and the encoder
-N_TABLES = 2  # those of the same checkpoints
+FIGURES = [rule for rule in JOBS if rule.startswith("plot_")]
+SCORING = ["score_variants", "score_random_columns", "score_random_tokenizer"]
+CLAIMS = ["judge_scaling_claims", "judge_dynamics_claims"]
+
+# The rules whose own code an edited file is; what reads their results runs again too.
+EDITED = {
+    "scripts/extract_prose.py": ["extract_prose"],
+    "scripts/fetch_tokenizer.py": ["fetch_tokenizer"],
+    "scripts/pool_collection.py": ["pool_collection"],
+    "scripts/write_mteb_results.py": ["write_mteb_results"],
+    "scripts/write_summary.py": ["write_summary"],
+    "lm_geometry/tables/geometry.py": ["collect_geometry"],
+    "lm_geometry/wording.py": ["compare_published", "judge_dynamics_claims", *FIGURES],
+    "lm_geometry/natural_order.py": ["compare_scores", *FIGURES],
+    # Intervals are estimated where the values are: they stand in the same row.
+    "lm_geometry/statistics/intervals.py": ["collect_geometry", "measure_embedding_table", *SCORING],
+    "lm_geometry/statistics/paired.py": [
+        "compare_scores", "compare_geometry", "collect_embedding_training", *CLAIMS,
+    ],
+    "lm_geometry/geometry/moments.py": ["measure_geometry"],
+    "lm_geometry/embeddings/variants.py": [*SCORING, "plot_embedding_geometry"],
+    "lm_geometry/retrieval/scoring.py": SCORING,
+    "lm_geometry/retrieval/pooling.py": ["pool_collection", "score_random_tokenizer"],
+    "lm_geometry/corpus/wikitext.py": ["clean_enwik8"],
+    "lm_geometry/demo/recipes.py": ["train_model"],
+    "lm_geometry/checkpoints/tensors/torch_pickle.py": ["extract_embedding_table"],
+    "lm_geometry/hidden_states/layer_model.py": ["fetch_checkpoint"],
+    "lm_geometry/published.py": [
+        "compare_published", "judge_scaling_claims", "plot_suite_scaling", "plot_all_suites", "plot_random_baselines",
+    ],
+    "lm_geometry/claims/verdict.py": CLAIMS,
+    "lm_geometry/figures/style.py": FIGURES,
+    "lm_geometry/figures/dynamics/profiles.py": ["plot_profiles"],
+    "lm_geometry/summary/markup.py": ["write_summary"],
+}  # fmt: skip
+
+# Data that comes with the project, and the rules that are made to run by a change of it.
+REFERENCES = {
+    "models.csv": ["compare_published", "judge_scaling_claims", "plot_suite_scaling", "plot_all_suites"],
+    "published_embedding_scaling.csv": [
+        "compare_published", "judge_scaling_claims", "plot_suite_scaling", "plot_all_suites",
+    ],
+    "published_random_baseline.csv": ["compare_published"],
+    # What is drawn over layers and over training comes from tables that name the copies.
+    "known_checkpoint_defects.csv": ["find_duplicate_checkpoints"],
+}  # fmt: skip
+
+# What is replaced in the config, and what runs then.
+NEW_MODEL = 'models:\n  more: {source: "embedded:tiny-neox-16", suite: Tiny, revision: step2}\n'
+ONE_TABLE = dict.fromkeys(
+    ["resolve_model", "extract_embedding_table", "measure_embedding_table", "pool_collection", "score_variants"], 1
+)
+ONE_CHECKPOINT = dict.fromkeys(["resolve_model", "fetch_checkpoint", "dump_hidden_states", "measure_geometry"], 1)
+NO_FORWARD_PASS = dict.fromkeys(["fetch_checkpoint", "dump_hidden_states", "measure_geometry"], 0)
+SETTINGS = {
+    "seed of the chunks and batches": ("seed: 0", "seed: 1", jobs_from("sample_chunks")),
+    "seed of random columns": ("random_seeds: [42]", "random_seeds: [43]", jobs_from("score_random_columns")),
+    "seed of random tables": ("seeds: [43]", "seeds: [44]", jobs_from("score_random_tokenizer")),
+    "seed of the batches of tables": ("n_batches: 4}", "n_batches: 4, seed: 1}", jobs_from("measure_embedding_table")),
+    "batches of tables": ("batch_size: 64", "batch_size: 32", jobs_from("measure_embedding_table")),
+    "batches of hidden states": ("batch_size: 128", "batch_size: 64", jobs_from("measure_geometry")),
+    "length of the chunks": ("chunk_characters: 256", "chunk_characters: 128", jobs_from("sample_chunks")),
+    "dtype": ("seed: 0", "seed: 0\n  dtype: bfloat16", jobs_from("dump_hidden_states")),
+    # Sums are rounded otherwise in other batches and on another device.
+    "tokens at a time": ("seed: 0", "seed: 0\n  batch_tokens: 512", jobs_from("dump_hidden_states")),
+    "device": ("seed: 0", "seed: 0\n  device: cpu", jobs_from("dump_hidden_states")),
+    "tolerance of duplicates": ("seed: 0", "seed: 0\n  duplicate_tolerance: 0.001", jobs_from("measure_geometry")),
+    "states streamed": (
+        "keep_hidden_states: true",
+        "hidden_states: stream",
+        {"stream_geometry": JOBS["measure_geometry"], **jobs_from("collect_geometry")},
+    ),
+    "treatment of copies": (
+        "models:", "on_duplicate_checkpoint: drop\nmodels:", jobs_from("find_duplicate_checkpoints")
+    ),
+    "verification": ("models:", "verify: full\nmodels:", jobs_from("extract_embedding_table")),
+    "longest text": ("variants:", "max_length: 512\n  variants:", jobs_from("tokenize_collection")),
+    "precision of tables": (
+        "variants:", "table_precision: float32\n  variants:",
+        jobs_from("pool_collection", "find_principal_components", "measure_embedding_table",
+                  "compare_embedding_tables", "score_random_tokenizer"),
+    ),
+    "one more variant": ("pad_32,", "pad_32, crop_4,", jobs_from("score_variants", score_variants=1)),
+    "one more random variant": ("pad_32,", "pad_32, pad_32_matched,", jobs_from("score_random_columns")),
+    # All models of a tokenizer are scored in one job beside random columns, which they share. What is told of copies is
+    # compared over all listings, and tables over training name the copies.
+    "one more model": (
+        "models:\n", NEW_MODEL,
+        jobs_from("resolve_model", **ONE_TABLE, **NO_FORWARD_PASS, find_principal_components=1,
+                  compare_embedding_tables=0),
+    ),
+    "one more checkpoint of the dynamics": (
+        "revisions: [step0, step8]}}\n  keep", "revisions: [step0, step2, step8]}}\n  keep",
+        jobs_from("find_duplicate_checkpoints", **ONE_CHECKPOINT),
+    ),
+    # Its table is no longer the final one: it is scored as it is only.
+    "another revision of a model": (
+        "revision: step8", "revision: main",
+        jobs_from("resolve_model", **{**ONE_TABLE, **ONE_CHECKPOINT, "score_variants": 2}),
+    ),
+}  # fmt: skip
+
+
+def test_the_graph_is_the_one_written_by_hand(finished):
+    """What is expected to run again is told by that one."""
+    graph = finished.run("--rulegraph", "--forceall")
+    rules = dict(re.findall(r'(\d+)\[label = "(\w+)', graph))
+    edges = {(rules[above], rules[under]) for above, under in re.findall(r"(\d+) -> (\d+)", graph)}
+    assert edges == {(above, under) for above, read_by in READ_BY.items() for under in read_by.split()}
 
 
 def test_second_run_has_nothing_to_do(finished):
     assert finished.rules_to_run() == {}
 
 
+def test_fresh_checkout_in_another_folder_reruns_nothing(checkout, tmp_path):
+    """A clone gives every file a new time, and so does a copy of the results."""
+    clone = tmp_path / "elsewhere" / "renamed"
+    shutil.copytree(checkout.folder, clone, copy_function=shutil.copy)
+    shutil.rmtree(checkout.folder)
+    assert Checkout(clone).rules_to_run() == {}
+
+
 def test_touching_every_source_file_reruns_nothing(checkout):
-    for path in [*checkout.folder.rglob("*.py"), *checkout.folder.rglob("*.smk"), checkout.folder / "Snakefile"]:
-        path.touch()
+    for path in checkout.folder.rglob("*"):
+        if path.relative_to(checkout.folder).parts[0] not in ("results", ".snakemake"):
+            path.touch()
     assert checkout.rules_to_run() == {}
 
 
-def test_new_words_in_every_module_rerun_nothing(checkout):
+def test_new_words_and_layout_in_every_module_rerun_nothing(checkout):
     for path in checkout.folder.glob("lm_geometry/**/*.py"):
-        path.write_text(path.read_text() + "\n# said better\n")
+        words = f'"""Said better."""\n{path.read_text()}'.replace("\n\n", "\n\n\n")
+        path.write_text(f'{words}\n"""Said below."""\n# and here\n')
     assert checkout.rules_to_run() == {}
 
 
-def test_moved_folder_reruns_nothing(checkout, tmp_path):
-    moved = tmp_path / "elsewhere" / "renamed"
-    moved.parent.mkdir()
-    checkout.folder.rename(moved)
-    assert type(checkout)(moved).rules_to_run() == {}
+def test_what_changes_no_result_reruns_nothing(checkout, tmp_path):
+    for name in PLUMBING:
+        checkout.append(str(module_file(checkout.folder, name)))
+    for name in ("configuration/view", "plan/resources", "code_digest", "models_page"):
+        checkout.append(f"lm_geometry/{name}.py")
+    for name in ("README.md", "requirements.txt", "docs/methods.md", "tests/test_it.py", "benchmarks/it.py"):
+        (checkout.folder / name).parent.mkdir(exist_ok=True)
+        (checkout.folder / name).write_text("edited = True\n")
+    for name in ("envs/analysis.yaml", "envs/models.yaml", "schemas/config.schema.yaml", "reference/README.md"):
+        checkout.append(name, "# edited")
+    for path in (checkout.folder / "rules/captions").iterdir():
+        path.write_text("Another caption.\n")
+    checkout.edit("rules/dynamics.smk", '"Dumping the hidden states', '"Computing the hidden states')
+    checkout.edit("rules/judgement.smk", "runtime=plan.minutes(20)", "runtime=plan.minutes(40)")
+    checkout.append("profiles/default/config.yaml", "restart-times: 2")
+    checkout.edit("tiny.yaml", "seed: 0", "seed: 0 # as before\n  threads: 2")
+    checkout.append("tiny.yaml", "keep_checkpoints: false\ncache_dir: ./another_cache")
+    # An upgrade: what was made with other versions says so, and stays.
+    for library in ("numpy", "torch"):
+        (tmp_path / f"libraries/{library}-99.0.dist-info").mkdir(parents=True)
+        (tmp_path / f"libraries/{library}-99.0.dist-info/METADATA").write_text(f"Name: {library}\nVersion: 99.0\n")
+    assert checkout.rules_to_run(PYTHONPATH=str(tmp_path / "libraries")) == {}
 
 
-def test_edited_measures_measure_again_and_run_no_forward_pass(checkout):
-    checkout.append("lm_geometry/geometry/moments.py")
-    assert checkout.rules_to_run() == {"measure_geometry": N_DYNAMICS_RUNS, **GEOMETRY_AND_BELOW}
+def module_file(root, name):
+    """Return the file of a module, relative to the project's folder."""
+    base = Path(*name.split("."))
+    return base / "__init__.py" if (root / base).is_dir() else base.with_suffix(".py")
+
+
+@pytest.mark.parametrize("path", EDITED)
+def test_edited_code_reruns_its_rules_and_what_is_below(checkout, path):
+    checkout.append(path)
+    assert checkout.rules_to_run() == jobs_from(*EDITED[path])
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_edited_reference_data_reruns_what_reads_it_and_what_is_below(checkout, name):
+    checkout.append(f"reference/{name}", "")
+    assert checkout.rules_to_run() == jobs_from(*REFERENCES[name])
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_changed_setting_reruns_what_it_shapes_and_what_is_below(checkout, setting):
+    old, new, expected = SETTINGS[setting]
+    checkout.edit("tiny.yaml", old, new)
+    assert checkout.rules_to_run() == expected
+
+
+def test_edited_parameter_of_a_rule_reruns_it(checkout):
+    checkout.edit("rules/figures.smk", "title=study.title", 'title="Another title"')
+    assert checkout.rules_to_run() == jobs_from("write_summary")
 
 
 def test_dumps_that_are_not_kept_are_made_again_only_to_be_measured(checkout):
@@ -85,99 +215,7 @@ def test_dumps_that_are_not_kept_are_made_again_only_to_be_measured(checkout):
     shutil.rmtree(checkout.folder / "results/hidden_states")
     assert checkout.rules_to_run() == {}
     checkout.append("scripts/measure_geometry.py")
-    assert checkout.rules_to_run() == {
-        "dump_hidden_states": N_DYNAMICS_RUNS,
-        "measure_geometry": N_DYNAMICS_RUNS,
-        **GEOMETRY_AND_BELOW,
-    }
-
-
-def test_edited_scoring_module_scores_again_and_pools_nothing(checkout):
-    checkout.append("lm_geometry/retrieval/scoring.py")
-    assert checkout.rules_to_run() == {
-        "score_variants": N_TABLES,
-        "score_random_columns": 1,
-        "score_random_tokenizer": 1,
-        **TABLES_OVER_TRAINING,
-        **SCORES_AND_BELOW,
-    }
-
-
-def test_edited_claims_are_judged_again_and_nothing_is_scored(checkout):
-    checkout.append("lm_geometry/claims/verdict.py")
-    assert checkout.rules_to_run() == {
-        "judge_scaling_claims": 1,
-        "judge_dynamics_claims": 1,
-        "collect_claims": 1,
-        "write_summary": 1,
-        "all": 1,
-    }
-
-
-def test_edited_words_reach_figures_and_page_only(checkout):
-    checkout.append("lm_geometry/wording.py")
-    rules = checkout.rules_to_run()
-    worded = {"compare_published", "judge_dynamics_claims", "collect_claims", "write_summary", "all"}
-    assert {name for name in rules if not name.startswith("plot_")} == worded
-
-
-def test_an_edited_published_value_is_compared_again_and_nothing_is_scored(checkout):
-    baselines = checkout.folder / "reference/published_random_baseline.csv"
-    baselines.write_text(baselines.read_text().replace("3.681", "3.682", 1))
-    assert checkout.rules_to_run() == {"compare_published": 1, "write_summary": 1, "all": 1}
-
-
-def test_edited_figure_style_draws_again_and_measures_nothing(checkout):
-    checkout.append("lm_geometry/figures/style.py")
-    rules = checkout.rules_to_run()
-    assert {name.split("_")[0] for name in rules} <= {"plot", "write", "all"}
-    assert sum(count for name, count in rules.items() if name.startswith("plot_")) == 10
-
-
-def test_edited_plumbing_reruns_nothing(checkout):
-    checkout.append("lm_geometry/provenance.py")
-    assert checkout.rules_to_run() == {}
-
-
-def test_changed_chunk_seed_reruns_the_dynamics_study_only(checkout):
-    checkout.edit("tiny.yaml", "seed: 0", "seed: 1")
-    assert checkout.rules_to_run() == {
-        "sample_chunks": 1,
-        "dump_hidden_states": N_DYNAMICS_RUNS,
-        "measure_geometry": N_DYNAMICS_RUNS,
-        **GEOMETRY_AND_BELOW,
-    }
-
-
-def test_states_that_are_streamed_instead_are_measured_by_another_pass(checkout):
-    checkout.edit("tiny.yaml", "seed: 0", "seed: 0\n  hidden_states: stream")
-    assert checkout.rules_to_run() == {"stream_geometry": N_DYNAMICS_RUNS, **GEOMETRY_AND_BELOW}
-
-
-def test_changed_random_seed_scores_again_only(checkout):
-    checkout.edit("tiny.yaml", "random_seeds: [42]", "random_seeds: [43]")
-    assert checkout.rules_to_run() == {"score_random_columns": 1, **SCORES_AND_BELOW}
-
-
-def test_added_variant_scores_again_only(checkout):
-    checkout.edit("tiny.yaml", "pad_32,", "pad_32, crop_4,")
-    assert checkout.rules_to_run() == {"score_variants": 1, **TABLES_OVER_TRAINING, **SCORES_AND_BELOW}
-
-
-def test_added_random_variant_scores_random_columns_only(checkout):
-    checkout.edit("tiny.yaml", "pad_32,", "pad_32, pad_32_matched,")
-    assert checkout.rules_to_run() == {"score_random_columns": 1, **SCORES_AND_BELOW}
-
-
-def test_changed_batches_of_tables_measure_tables_again_only(checkout):
-    checkout.edit("tiny.yaml", "{batch_size: 64, n_batches: 4}", "{batch_size: 32, n_batches: 4}")
-    assert checkout.rules_to_run() == {
-        "measure_embedding_table": 1,
-        "collect_embedding_geometry": 1,
-        "plot_embedding_geometry": 1,
-        "write_summary": 1,
-        "all": 1,
-    }
+    assert checkout.rules_to_run() == jobs_from("dump_hidden_states")
 
 
 def test_changed_file_of_a_folder_model_is_seen(checkout):
@@ -191,62 +229,53 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
     config.touch()
     assert checkout.rules_to_run() == {}
     config.write_text(config.read_text() + "\n")
-    rules = checkout.rules_to_run()
-    # The listing changed, and with it the table of duplicates, which tables over training read too.
-    below = {**GEOMETRY_AND_BELOW, **TRAINING_AND_BELOW}
-    assert {name: rules[name] for name in rules if name not in below} == {
-        "resolve_model": 1,
-        "fetch_tokenizer": 1,
-        "fetch_checkpoint": 1,
-        "dump_hidden_states": 1,
-        "measure_geometry": 1,
-        **LEDGER,
-    }
+    assert checkout.rules_to_run() == jobs_from("find_duplicate_checkpoints", **ONE_CHECKPOINT, fetch_tokenizer=1)
 
 
-def test_one_more_checkpoint_is_one_more_listing(checkout):
-    checkout.edit("tiny.yaml", "revisions: [step0, step8]", "revisions: [step0, step2, step8]")
-    assert checkout.rules_to_run() == {
-        "resolve_model": 1,
-        "extract_embedding_table": 1,
-        "pool_collection": 1,
-        "score_variants": 1,
-        "compare_embedding_tables": 1,
-        **TRAINING_AND_BELOW,
-        "fetch_checkpoint": 1,
-        "dump_hidden_states": 1,
-        "measure_geometry": 1,
-        **GEOMETRY_AND_BELOW,
-        **LEDGER,
-    }
+# What only the plumbing uses, beside what it is: how the columns of a table are checked when it is written.
+BEHIND_PLUMBING = {"lm_geometry.tables.schema"}
+NOT_IN_THE_TINY_RUN = {"plan", "plot_published_comparison", "stream_geometry", "write_plan"}
 
 
-def test_a_defect_that_is_published_later_is_compared_and_nothing_is_measured_again(checkout):
-    defects = checkout.folder / "reference/known_checkpoint_defects.csv"
-    defects.touch()
-    assert checkout.rules_to_run() == {}
-    defects.write_text(defects.read_text() + "a/b,step1,step2,all weights,,https://example.org,\n")
-    rules = checkout.rules_to_run()
-    # What is drawn over layers and over training comes from tables that name the copies.
-    assert rules == {**GEOMETRY_AND_BELOW, **TRAINING_AND_BELOW, **LEDGER}
+@pytest.fixture(scope="module")
+def used(finished):
+    """What the jobs of each script loaded and opened of the project: modules, and other files."""
+    found = defaultdict(lambda: (set(), set()))
+    for path in (finished.folder.parent / "records").iterdir():
+        record = json.loads(path.read_text())
+        modules, files = found[record["script"].removesuffix(".py")]
+        modules.update(record["modules"])
+        files.update(name for name in record["files"] if is_source(name))
+    return dict(found)
 
 
-def test_where_and_how_long_downloads_are_kept_reruns_nothing(checkout):
-    checkout.append("tiny.yaml", "keep_checkpoints: false\ncache_dir: ./another_cache")
-    assert checkout.rules_to_run() == {}
+def is_source(name):
+    """Say whether a file of the checkout is data that comes with the project."""
+    made = name.startswith(("results/", ".snakemake/"))
+    return not made and not name.endswith((".py", ".pyc")) and "__pycache__" not in name
 
 
-@pytest.mark.parametrize("module", ["patience", "progress", "pieces", "ranges", "whole_files", "large_file", "access"])
-def test_how_bytes_come_from_the_hub_reruns_nothing(checkout, module):
-    checkout.append(f"lm_geometry/checkpoints/hub/{module}.py")
-    assert checkout.rules_to_run() == {}
+def test_the_digest_of_every_rule_covers_every_module_that_its_jobs_loaded(finished, used):
+    """What a digest leaves out makes results that are stale and do not say so."""
+    scripts = {path.stem for path in (finished.folder / "scripts").glob("*.py")}
+    assert scripts - used.keys() == NOT_IN_THE_TINY_RUN
+    missing = {}
+    for name, (modules, _) in used.items():
+        covered = modules_behind(finished.folder / "scripts" / f"{name}.py", finished.folder).keys()
+        assert len(modules) > 5, name
+        missing[name] = modules - covered - PLUMBING - BEHIND_PLUMBING
+    assert {name: left_out for name, left_out in missing.items() if left_out} == {}
 
 
-def test_edited_reader_of_tensors_reads_tables_again_and_runs_no_forward_pass(checkout):
-    checkout.append("lm_geometry/checkpoints/tensors/torch_pickle.py")
-    rules = checkout.rules_to_run()
-    assert rules["extract_embedding_table"] == N_TABLES
-    assert not {"resolve_model", "fetch_checkpoint", "dump_hidden_states"} & rules.keys()
+def test_the_digest_of_every_rule_covers_all_data_that_its_jobs_opened(used):
+    """Which rules a change of it re-runs is told by the dry runs above."""
+    opened_by = defaultdict(set)
+    for name, (_, files) in used.items():
+        for file in files:
+            opened_by[file].add(name)
+    assert opened_by.keys() == {f"reference/{name}" for name in REFERENCES}
+    for name, rules in REFERENCES.items():
+        assert opened_by[f"reference/{name}"] <= set(rules), name
 
 
 def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
@@ -254,7 +283,7 @@ def test_results_of_two_runs_are_the_same_bytes(finished, tmp_path):
 
     Every script runs here from a foreign folder, with an environment that holds no path to the project.
     """
-    from conftest import new_checkout
+    from checkout import new_checkout
 
     other = new_checkout(tmp_path / "other" / "place")
     foreign, work = tmp_path / "foreign", tmp_path / "work"
@@ -307,10 +336,27 @@ def test_tables_are_read_by_pandas_and_duckdb(finished):
         assert list(frame.columns) == list(lines[0])
 
 
-def test_provenance_is_printed(finished):
-    path = finished.folder / "results/tables/retrieval_scores.parquet"
-    done = subprocess.run(
-        [sys.executable, "-m", "lm_geometry.provenance", path], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    for fact in ("prose_sha256", "tokenizer_sha256", "collection_sha256", '"code"', '"versions"'):
-        assert fact in done.stdout, done.stdout
+def made_files(folder):
+    """Return the result files of a run: not how it went, nor what Snakemake itself writes."""
+    files = [path for path in (folder / "results").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return [path for path in files if path.relative_to(folder).parts[1] not in ("logs", "timings")]
+
+
+def test_every_file_of_a_run_says_which_code_made_it(finished):
+    """The digest is that of the code which lies here, for rules that read no data of the project."""
+    made_by = defaultdict(set)
+    for path in made_files(finished.folder):
+        made_by[find(path).facts["rule"]].add(find(path).facts["code"])
+    assert made_by.keys() == JOBS.keys() - {"all"}
+    with_data = {rule for rules in REFERENCES.values() for rule in rules}
+    for rule in made_by.keys() - with_data:
+        assert made_by[rule] == {rule_digest(rule, finished.folder)}, rule
+
+
+def test_the_lineage_of_a_table_names_every_rule_above_it(finished):
+    """Copies are named in it, not measured: the listings of the other study's models are no source of a table."""
+    for path in (finished.folder / "results/tables").glob("*.parquet"):
+        facts = provenance.read(path)
+        above = {rule for rule in READ_BY if facts["rule"] in below(rule) - {rule}}
+        assert facts["lineage"].keys() | {"find_duplicate_checkpoints"} == above | {"find_duplicate_checkpoints"}, path
+        assert facts["lineage"]["extract_prose"]["versions"] == {}

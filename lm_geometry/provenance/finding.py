@@ -1,0 +1,77 @@
+"""The provenance of any file of a run: its own, or that of the table that the same rule wrote beside it.
+
+CSV, JSON and plain text have no place for it that their readers would leave alone.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from lm_geometry import provenance
+from lm_geometry.provenance.carriers import read_carried
+
+# Which table tells of a file without a place of its own. Where that table lists files, ``listed`` is the file's name in
+# it, and its digest must be the listed one.
+_TELLERS = (
+    (r"(?P<top>.*/)mteb/results/.+/(?:model_meta\.json|run_settings\.jsonl)", "{top}tables/mteb_results.parquet"),
+    (r"(?P<top>.*/)mteb/(?P<listed>results/.+)", "{top}tables/mteb_results.parquet"),
+    (r"(?P<top>.*/)embedded/models/(?P<name>[^/]+)/(?P<listed>.+)", "{top}embedded/manifests/{name}.parquet"),
+    (r"(?P<top>.*/embedded/(?:collection|tokenizers/[^/]+)/)(?P<listed>.+)", "{top}listing.parquet"),
+    (r"(?P<top>.*/corpora/[^/]+/)(?P<listed>raw)", "{top}raw.parquet"),
+    (r"(?P<top>.*/embedded/)(?P<listed>dump\.xml)", "{top}dump.parquet"),
+    (r"(?P<top>.*/(?:models|tokenizers)/.+/)(?:config|tokenizer|tokenizer_config)\.json", "{top}listing.parquet"),
+    (r"(?P<top>.*/)clean\.txt", "{top}statistics.parquet"),
+    (r"(?P<stem>.*)\.(?:csv|rst)", "{stem}.parquet"),
+)
+
+
+class Found(NamedTuple):
+    """The provenance of a file, and the table that told it; None where the file carries it."""
+
+    facts: dict[str, Any]
+    teller: Path | None
+
+
+def find(path: Path) -> Found:
+    """Return the provenance of any file of a run.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If nothing tells what made it, or it is no longer what was written.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    carried = read_carried(path)
+    if carried is not None:
+        return Found(carried, None)
+    for pattern, template in _TELLERS:
+        match = re.fullmatch(pattern, path.absolute().as_posix())
+        teller = Path(template.format_map(match.groupdict())) if match else None
+        if match and teller and teller.is_file():
+            _check_unchanged(path, teller, match.groupdict().get("listed"))
+            return Found(provenance.read(teller), teller)
+    raise ValueError(f"{path}: carries no provenance, and no table beside it tells what made it")
+
+
+def _check_unchanged(path: Path, teller: Path, listed: str | None) -> None:
+    """Refuse a file that is not what was written beside the table."""
+    if path.suffix == ".csv":
+        written = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(pq.read_table(teller), written)
+        if path.read_bytes() != written.getvalue().to_pybytes():
+            raise ValueError(f"{path}: not what was written, for it differs from {teller.name} beside it")
+    elif listed is not None:
+        table = pq.read_table(teller, columns=["path", "sha256"])
+        digests = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digests.get(listed) != digest:
+            raise ValueError(f"{path}: not what was written, for {teller} lists {digests.get(listed, 'no such file')}")
