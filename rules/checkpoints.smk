@@ -4,6 +4,7 @@
 rule fetch_tokenizer:
     input:
         files=lambda wildcards: models.tokenizer_files(wildcards.tokenizer),
+        origins=lambda wildcards: models.tokenizer_origins(wildcards.tokenizer),
     output:
         tokenizer=results("tokenizers/{tokenizer}/tokenizer.json"),
         tokenizer_config=results("tokenizers/{tokenizer}/tokenizer_config.json"),

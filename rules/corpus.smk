@@ -4,8 +4,10 @@
 rule fetch_enwik8:
     input:
         files=dynamics.corpus_files(),
+        origins=dynamics.corpus_origins(),
     output:
         raw=results("corpora/{corpus}/raw"),
+        listing=results("corpora/{corpus}/raw.parquet"),
     log:
         results("logs/fetch_enwik8/{corpus}.log"),
     benchmark:
@@ -29,7 +31,7 @@ rule fetch_enwik8:
 rule clean_enwik8:
     input:
         raw=results("corpora/{corpus}/raw"),
-        origins=dynamics.corpus_origins(),
+        origins=[results("corpora/{corpus}/raw.parquet")],
     output:
         clean=results("corpora/{corpus}/clean.txt"),
         statistics=results("corpora/{corpus}/statistics.parquet"),

@@ -27,6 +27,7 @@ rule make_dump:
         prose=results("embedded/prose.parquet"),
     output:
         dump=results("embedded/dump.xml"),
+        listing=results("embedded/dump.parquet"),
     log:
         results("logs/make_dump.log"),
     benchmark:
@@ -51,6 +52,7 @@ rule make_collection:
         corpus=results("embedded/collection/corpus.jsonl"),
         queries=results("embedded/collection/queries.jsonl"),
         judgements=results("embedded/collection/qrels/test.tsv"),
+        listing=results("embedded/collection/listing.parquet"),
     log:
         results("logs/make_collection.log"),
     benchmark:
@@ -74,6 +76,7 @@ rule train_tokenizer:
     output:
         tokenizer=results("embedded/tokenizers/{recipe}/tokenizer.json"),
         tokenizer_config=results("embedded/tokenizers/{recipe}/tokenizer_config.json"),
+        listing=results("embedded/tokenizers/{recipe}/listing.parquet"),
     log:
         results("logs/train_tokenizer/{recipe}.log"),
     benchmark:
@@ -97,6 +100,7 @@ rule tokenize_prose:
     input:
         prose=results("embedded/prose.parquet"),
         tokenizer=results("embedded/tokenizers/{recipe}/tokenizer.json"),
+        tokenizer_listing=results("embedded/tokenizers/{recipe}/listing.parquet"),
     output:
         tokens=results("embedded/tokens/{recipe}.parquet"),
     log:

@@ -119,6 +119,7 @@ rule plan:
         results("logs/plan.log"),
     benchmark:
         results("timings/plan.tsv")
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     resources:

@@ -41,6 +41,8 @@ def clean_enwik8(*, raw: Path, clean: Path, statistics: Path, origins: Sequence[
         A MediaWiki XML dump; a file without ``<mediawiki`` or ``<page>`` at its beginning is taken as plain text.
     clean, statistics : Path
         The pages with form feed lines between them, and their statistics.
+    origins : sequence of Path
+        The table beside the raw corpus, which says where it is from.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from lm_geometry import provenance
+from lm_geometry.gpus import claim_gpus
 from lm_geometry.hidden_states.layer_files import manifest_rows, write_layers
 from lm_geometry.hidden_states.layer_model import LayerModel
 from lm_geometry.hidden_states.listed_checkpoint import open_model, remove_checkpoint
@@ -32,6 +33,7 @@ def dump_hidden_states(
     batch_tokens: int | None = None,
     max_memory: Mapping[str, str | int] | None = None,
     threads: int = 1,
+    gpu: int = 0,
     trust_remote_code: bool = False,
     keep_checkpoint: bool = True,
 ) -> None:
@@ -54,15 +56,18 @@ def dump_hidden_states(
         Where files from the hub lie.
     threads : int
         Threads that compute, and that write.
+    gpu : int
+        GPUs to claim for this job; see ``claim_gpus``.
     keep_checkpoint : bool
         Whether files from the hub stay in the cache.
 
     Raises
     ------
     ValueError
-        If the checkpoint's files are not those that were listed, a state is NaN or infinite, or a single chunk does
-        not fit into memory.
+        If the checkpoint's files are not those that were listed, a state is NaN or infinite, a single chunk does not
+        fit into memory, or too few GPUs are free.
     """
+    claim_gpus(gpu)
     import torch
 
     torch.set_num_threads(threads)

@@ -18,6 +18,7 @@ from lm_geometry.embeddings.extraction import (
     check_plain_values,
     check_shape,
     find_embedding,
+    refuse_zeros,
     token_texts,
 )
 from lm_geometry.embeddings.table import write_embedding_table
@@ -51,7 +52,8 @@ def extract_embedding_table(
     Raises
     ------
     ValueError
-        If the table cannot be found, is quantized, does not fit config.json or the tokenizer, or holds NaN or infinity.
+        If the table cannot be found, is quantized, does not fit config.json or the tokenizer, holds NaN or infinity, or
+        zeros alone.
     """
     sizes = read_config(config)
     check_config_not_quantized(sizes)
@@ -70,7 +72,7 @@ def extract_embedding_table(
     checked = weights.verified_by(name)
     # A local file was hashed when it was listed, a moment ago.
     verified = "listed" if checked == "none" and not opened.remote else checked
-    blocks = _fetched(weights.blocks(name, block_rows(found.shape[1])))
+    blocks = _fetched(refuse_zeros(weights.blocks(name, block_rows(found.shape[1])), name))
     whole = sum(file.size for file in weights_read(files))
     logging.getLogger(__name__).info(
         "%s: %d x %d, %d rows beyond the tokenizer; read %d of the checkpoint's %d bytes, %s",

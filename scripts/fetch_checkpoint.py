@@ -8,7 +8,7 @@ from lm_geometry.checkpoints.ledger import listing_table, read_listing
 from lm_geometry.checkpoints.model_config import read_config
 from lm_geometry.checkpoints.source import open_revision, parse_source
 from lm_geometry.checkpoints.weight_files import checkpoint_files
-from lm_geometry.hidden_states import check_runs_no_code
+from lm_geometry.hidden_states import check_can_be_built
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import write_table
 from lm_geometry.tables.listing import SCHEMA
@@ -36,9 +36,8 @@ def fetch_checkpoint(
     ------
     ValueError
         If the hub refuses or a file is not the one that was listed, or the model cannot be run: it has no config.json
-        or is Python code that is not trusted.
-    OSError
-        If the disk has too little room for the files.
+        or one of a type that transformers does not know, or is Python code that is not trusted; or if the disk has
+        too little room for the files.
     """
     parsed = parse_source(source)
     facts = provenance.read(listing)["origin"]
@@ -46,7 +45,7 @@ def fetch_checkpoint(
     found = open_revision(parsed, facts["commit"] if is_hub else revision, cache_dir)
     try:
         needed = checkpoint_files(read_listing(listing), found.local_file, with_code=trust_remote_code)
-        check_runs_no_code(read_config(config), trust_remote_code)
+        check_can_be_built(read_config(config), trust_remote_code)
     except ValueError as error:
         raise ValueError(f"{source} ({revision}): {error}") from error
     if is_hub and keep_checkpoint:

@@ -2,20 +2,23 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lm_geometry.checkpoints.folder import FolderRevision
 from lm_geometry.checkpoints.hub.whole_files import CachedRevision
 from lm_geometry.checkpoints.ledger import listing_digest, listing_table
-from lm_geometry.checkpoints.listed_file import ListedFile, role_of
-from lm_geometry.checkpoints.revision import Revision, first_line
+from lm_geometry.checkpoints.listed_file import CONFIG, ListedFile, role_of
+from lm_geometry.checkpoints.model_config import read_config
+from lm_geometry.checkpoints.revision import Revision, one_line
 from lm_geometry.checkpoints.source import open_tokenizer_revision, parse_source
+from lm_geometry.checkpoints.tokenizer_file import encoding_errors, read_tokenizer
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import file_sha256, write_table, write_text
 from lm_geometry.tables.listing import SCHEMA
 
+_TOKENIZER = "tokenizer.json"
 _PROBES = ("Hello world", "", "  two  spaces\nand a line, 1999")
 # How the tokenizer was loaded; says nothing about it and differs between a folder and the hub.
 _LOADING_KEYS = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
@@ -30,24 +33,28 @@ def fetch_tokenizer(
     source: str,
     revision: str,
     cache_dir: str,
+    origins: Sequence[Path] = (),
 ) -> None:
     """Write tokenizer.json and tokenizer_config.json of a folder's or hub repository's tokenizer, and their origin.
 
     Padding and truncation are left out of the file: they are the caller's choice. The special tokens that the
     tokenizer adds are in the file's post-processor. ``listing`` holds the files that were read; whatever is made with
-    the tokenizer takes it as an input, and inherits from it which tokenizer of which commit it was.
+    the tokenizer takes it as an input, and inherits from it which tokenizer of which commit it was. ``origins`` is the
+    table of an embedded tokenizer, which says what made it.
 
     Raises
     ------
     ValueError
-        If the source has no fast tokenizer, or the file would encode otherwise than AutoTokenizer.
+        If the source has no fast tokenizer or it cannot be loaded, or the file would encode otherwise than
+        AutoTokenizer.
     """
     from tokenizers import Tokenizer
 
     found = open_tokenizer_revision(parse_source(source), revision, cache_dir)
     here = _local_files(found, cache_dir)
     # All of them lie in one folder.
-    loaded = _load(min(here.values()).parent, source)
+    folder = min(here.values()).parent
+    loaded = _load(folder, here, source)
     with tempfile.TemporaryDirectory() as saved:
         loaded.save_pretrained(saved)
         settings = json.loads((Path(saved) / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -55,7 +62,8 @@ def fetch_tokenizer(
     normalised.no_padding()
     normalised.no_truncation()
     for text in _PROBES:
-        ours, theirs = normalised.encode(text).ids, loaded(text)["input_ids"]
+        with encoding_errors(here.get(_TOKENIZER, folder)):
+            ours, theirs = normalised.encode(text).ids, loaded(text)["input_ids"]
         if ours != theirs:
             raise ValueError(f"{source}: tokenizer.json encodes {text!r} as {ours}, AutoTokenizer as {theirs}")
     kept = {key: value for key, value in settings.items() if key not in _LOADING_KEYS}
@@ -66,6 +74,7 @@ def fetch_tokenizer(
         listing,
         listing_table(read),
         SCHEMA,
+        inputs=origins,
         settings={"revision": revision},
         origin={
             "tokenizer_id": found.model_id,
@@ -89,24 +98,38 @@ def _local_files(revision: Revision, cache_dir: str) -> dict[str, Path]:
 
 def _needed(revision: Revision, paths: Iterable[str]) -> list[str]:
     needed = sorted(path for path in paths if role_of(path) in ("tokenizer", "config"))
-    if needed in ([], ["config.json"]):
+    if needed in ([], [CONFIG]):
         raise ValueError(f"{revision.model_id}: holds no tokenizer file; set `tokenizer` to a source that does")
     return needed
 
 
-def _load(folder: Path, source: str) -> Any:
+def _load(folder: Path, here: Mapping[str, Path], source: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
         loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        raise ValueError(f"{source}: its tokenizer could not be loaded: {first_line(error)}") from error
+    except Exception as error:
+        # Whatever its code runs into: AttributeError, RecursionError, a bare Exception of the Rust library.
+        _refuse_damaged(here)
+        raise ValueError(
+            f"{source}: its tokenizer could not be loaded from {', '.join(here)} ({one_line(error)}); set `tokenizer` "
+            f"to a source with a {_TOKENIZER}"
+        ) from error
     if not loaded.is_fast:
         raise ValueError(
             f"{source}: {type(loaded).__name__} is no fast tokenizer and has no tokenizer.json; set `tokenizer` to a "
             "source that has one"
         )
     return loaded
+
+
+def _refuse_damaged(files: Mapping[str, Path]) -> None:
+    """Raise ValueError if one of a tokenizer's files is none: it says which and where, as transformers does not."""
+    for name, path in files.items():
+        if name == _TOKENIZER:
+            read_tokenizer(path)
+        elif name.endswith(".json"):
+            read_config(path)
 
 
 if __name__ == "__main__":

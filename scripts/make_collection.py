@@ -8,10 +8,11 @@ from lm_geometry.demo.collection import known_items
 from lm_geometry.demo.prose import Passage
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import read_table, write_text
+from lm_geometry.tables.written_files import write_listing
 
 
-def make_collection(*, prose: Path, corpus: Path, queries: Path, judgements: Path) -> None:
-    """Write corpus.jsonl, queries.jsonl and qrels/test.tsv.
+def make_collection(*, prose: Path, corpus: Path, queries: Path, judgements: Path, listing: Path) -> None:
+    """Write corpus.jsonl, queries.jsonl and qrels/test.tsv, and what made them.
 
     Raises
     ------
@@ -25,6 +26,7 @@ def make_collection(*, prose: Path, corpus: Path, queries: Path, judgements: Pat
     write_text(queries, _lines({"_id": item.query_id, "text": item.query} for item in items))
     rows = (f"{item.query_id}\t{item.document_id}\t1\n" for item in items)
     write_text(judgements, "query-id\tcorpus-id\tscore\n" + "".join(rows))
+    write_listing(listing, [corpus, queries, judgements], inputs=[prose])
 
 
 def _lines(records: Iterable[Mapping[str, str]]) -> str:

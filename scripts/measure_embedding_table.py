@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lm_geometry.checkpoints.revision import naming
 from lm_geometry.embeddings.blocks import checked_blocks
 from lm_geometry.embeddings.precision import round_table
 from lm_geometry.embeddings.sampling import RowSample, draw_rows
@@ -36,6 +37,11 @@ def measure_embedding_table(
         Disjoint batches of rows that have a token and are not zero, as many as there are rows for, and rows in each.
     seed : int
         Seed of the choice of rows.
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be read, or an entry is beyond the range of its precision.
     """
     rows, width = embedding_shape(table)
     with_token = read_table(table, columns=["in_tokenizer"]).column("in_tokenizer").to_numpy()
@@ -45,9 +51,10 @@ def measure_embedding_table(
     sample = RowSample(draw_rows(fit, fitting * batch_size, seed=seed), (rows, width))
     totals = TableTotals(width)
     rounded = (round_table(block, table_precision) for block in embedding_blocks(table))
-    for start, block in checked_blocks(rounded, rows, width):
-        totals.add(block)
-        sample.add(start, block)
+    with naming(f"{table}:"):
+        for start, block in checked_blocks(rounded, rows, width):
+            totals.add(block)
+            sample.add(start, block)
     if fitting:
         records = list(_of_batches(sample.vectors.reshape(fitting, batch_size, width)))
     else:

@@ -1,14 +1,14 @@
 """Print what a run will fetch, store and compute, beside what this machine has."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lm_geometry.gpus import visible_gpus
 from lm_geometry.job import run_job
+from lm_geometry.memory_limit import memory_limit
 from lm_geometry.plan.report import PLACES, Machine, plan_text
-from lm_geometry.plan.resources import has_gpu
 from lm_geometry.tables.files import read_table
 
 
@@ -40,8 +40,8 @@ def _copies(duplicates: Path) -> Iterator[str]:
 def _this_machine(study: Mapping[str, Any]) -> Machine:
     folders = {name: _existing(Path(study[name]).expanduser()) for name in PLACES}
     return Machine(
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        has_gpu=has_gpu(),
+        memory_bytes=memory_limit(),
+        n_gpus=len(visible_gpus()),
         free_bytes={name: shutil.disk_usage(folder).free for name, folder in folders.items()},
         one_disk=len({folder.stat().st_dev for folder in folders.values()}) == 1,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from lm_geometry.checkpoints.revision import naming
 from lm_geometry.embeddings.precision import RootMeanSquare, round_table
 from lm_geometry.embeddings.table import embedding_blocks, embedding_shape
 from lm_geometry.job import run_job
@@ -23,6 +24,11 @@ def pool_collection(
     """Write the mean-pooled vectors of all texts under the embedding ``table``, rounded to ``table_precision``.
 
     The file's settings hold the root-mean-square entry of the rounded table, over all its rows.
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be read, has no row for a token of the texts, or an entry is beyond its precision's range.
     """
     collection = read_counted_collection(corpus, queries, counts, None)
     rows, width = embedding_shape(table)
@@ -32,7 +38,8 @@ def pool_collection(
         return size.watched(round_table(block, table_precision) for block in embedding_blocks(table))
 
     vectors = pooled_blocks(collection.counts, blocks, rows=rows, columns=width, threads=threads)
-    first = next(vectors)  # pooled once the whole table has passed by
+    with naming(f"{table}:"):
+        first = next(vectors)  # pooled once the whole table has passed by
     settings = {
         "vocab_rows": rows,
         "embedding_dim": width,

@@ -87,9 +87,13 @@ def _embedding_in(found: Revision, listed: Sequence[ListedFile], tensor: str | N
         return {entry: True}
     shard_of = weight_map(_small_file(found, listed, entry))
     if not shard_of:
-        raise ValueError(f"{found.model_id}: {entry} names no tensor; the repository is damaged")
-    for shard in set(shard_of.values()):
-        find_listed(listed, shard)
+        raise ValueError(f"{found.model_id}: {entry} names no tensor: it is damaged; fetch it again")
+    absent = sorted(set(shard_of.values()) - {file.path for file in listed})
+    if absent:
+        raise ValueError(
+            f"{found.model_id}: {entry} names {absent[0]}, which is not among the {len(listed)} listed files "
+            f"({len(absent)} shards are absent); fetch the model whole"
+        )
     return embedding_in(shard_of, tensor)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from lm_geometry import provenance
 from lm_geometry.geometry.layers import Settings
 from lm_geometry.geometry_files import measurement_settings, write_measures
+from lm_geometry.gpus import claim_gpus
 from lm_geometry.hidden_states.listed_checkpoint import open_model, remove_checkpoint
 from lm_geometry.hidden_states.passes import ForwardPasses, fitting_batch_tokens
 from lm_geometry.hidden_states.sequences import read_sequences
@@ -33,6 +34,7 @@ def stream_geometry(
     batch_tokens: int | None = None,
     max_memory: Mapping[str, str | int] | None = None,
     threads: int = 1,
+    gpu: int = 0,
     trust_remote_code: bool = False,
     keep_checkpoint: bool = True,
 ) -> None:
@@ -44,7 +46,7 @@ def stream_geometry(
         As in ``dump_hidden_states``.
     batches, all_tokens : Path
         Outputs: statistics of every batch, and of all tokens.
-    device, dtype, batch_tokens, max_memory, cache_dir, threads, trust_remote_code, keep_checkpoint
+    device, dtype, batch_tokens, max_memory, cache_dir, threads, gpu, trust_remote_code, keep_checkpoint
         As in ``dump_hidden_states``.
     n_batches, batch_size, seed : int
         Disjoint groups of chunks, tokens drawn from each, and the seed of the draws.
@@ -55,8 +57,9 @@ def stream_geometry(
     ------
     ValueError
         If the checkpoint's files are not those that were listed, a state is NaN or infinite, a single chunk does not
-        fit into memory, or the chunks are too few for the batches.
+        fit into memory, too few GPUs are free, or the chunks are too few for the batches.
     """
+    claim_gpus(gpu)
     import torch
 
     torch.set_num_threads(threads)
@@ -74,6 +77,7 @@ def stream_geometry(
             chunks=provenance.read(chunks)["settings"],
             hidden_states="stream",
         )
+        facts |= {"device": model.device, "threads": threads, "batch_tokens": passes.batch_tokens}
     write_measures(
         batches,
         all_tokens,

@@ -10,7 +10,7 @@ from lm_geometry.tables.files import file_sha256, read_table, write_table
 from lm_geometry.tables.prose_tokens import SCHEMA
 
 
-def tokenize_prose(*, prose: Path, tokenizer: Path, tokens: Path) -> None:
+def tokenize_prose(*, prose: Path, tokenizer: Path, tokenizer_listing: Path, tokens: Path) -> None:
     """Write the token ids of every text, and which texts are held out from training."""
     from tokenizers import Tokenizer
 
@@ -23,7 +23,8 @@ def tokenize_prose(*, prose: Path, tokenizer: Path, tokens: Path) -> None:
             "token_ids": pa.array([encoding.ids for encoding in encoded], pa.list_(pa.int32())),
         }
     )
-    write_table(tokens, rows, SCHEMA, inputs=[prose], origin={"tokenizer_sha256": file_sha256(tokenizer)})
+    digest = {"tokenizer_sha256": file_sha256(tokenizer)}
+    write_table(tokens, rows, SCHEMA, inputs=[prose, tokenizer_listing], origin=digest)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import pyarrow as pa
 from lm_geometry.job import run_job
 from lm_geometry.plan.estimate import plan_rows
 from lm_geometry.plan.model_facts import read_facts
+from lm_geometry.plan.passing import passing_of
 from lm_geometry.plan.report import PLACES
-from lm_geometry.plan.resources import gpus
 from lm_geometry.tables.files import write_csv, write_table
 from lm_geometry.tables.plan import SCHEMA
 
@@ -48,7 +48,7 @@ def write_plan(
             f"{len(configs)}"
         )
     facts = [read_facts(str(listing), str(config)) for listing, config in zip(listings, configs, strict=True)]
-    rows = plan_rows(models, facts, study, on_gpu=bool(gpus(study["device"])))
+    rows = plan_rows(models, facts, study, passing_of(study))
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     settings = {key: value for key, value in study.items() if key not in PLACES}
     write_table(plan, table, SCHEMA, inputs=listings, settings=settings)

@@ -63,6 +63,7 @@ def write_summary(
         provenance={path.stem: provenance.read(path) for path in tables},
         **{TABLES[path.stem]: read_table(path) for path in tables},
         corpus=read_table(corpus[0]) if corpus else None,
+        made_by=provenance.describe(inputs=[*tables, *corpus], settings={"title": title}),
     )
     write_text(summary, html)
 

@@ -141,6 +141,13 @@ def _broken_calls():
         "class by number": Hostile(program(b"K\x01K\x02\x93", 4), "STACK_GLOBAL .* no text"),
         "allowed class by INST": Hostile(program(b"(icollections\nOrderedDict\n"), "opcode INST"),
         "allowed class by OBJ": Hostile(program(b"(" + ordered + b"o"), "opcode OBJ"),
+        "pairs by NEWOBJ": Hostile(
+            program(ordered + b"](" + text("x") + b"K\x01\x86e\x85\x81"), r"NEWOBJ .* makes a new collections\.OrderedDict with"
+        ),
+        "counter of pairs": Hostile(
+            program(b"ccollections\nCounter\n](" + text("x") + b"K\x01\x86e\x85R"), "REDUCE .* a counter from a list"
+        ),
+        "default that is a list": Hostile(program(b"ccollections\ndefaultdict\n]\x85R"), "REDUCE .* with a list for"),
         "function by NEWOBJ": Hostile(
             program(b"ctorch._utils\n_rebuild_tensor\n)\x81"), r"NEWOBJ .* makes a new torch\._utils\._rebuild_tensor"
         ),

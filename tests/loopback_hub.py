@@ -83,7 +83,8 @@ class Fault:
         ``no_length`` (chunked), ``whole`` (200 with the whole file), ``multipart``, ``gzip``, ``deflate_header``,
         ``etag`` (``value``), ``no_etag``, ``commit`` (``value``), ``corrupt`` (one byte flipped), ``empty``, ``extra``
         (``after`` bytes more than said), ``longer`` (``after`` bytes more, and said so).
-        For anything: ``status`` (``status``, ``retry_after``), ``drop`` (closes without an answer).
+        For anything: ``status`` (``status``, ``retry_after``), ``drop`` (closes without an answer), ``page`` (200 with a
+        page of HTML), ``loop`` (a redirect to this address under the hub's other name, 127.0.0.1 or localhost).
     file : str
         Part of the request's path that must match, as "model.safetensors" or "/api/".
     times : int or None
@@ -310,6 +311,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault and fault.kind == "status":
             extra = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
             self._send(fault.status, b"{}", {"Content-Type": "application/json", **extra})
+        elif fault and fault.kind == "page":
+            self._send(200, b"<!DOCTYPE html><title>Log in</title>", {"Content-Type": "text/html"})
+        elif fault and fault.kind == "loop":
+            other = "localhost" if headers["host"].startswith("127.") else "127.0.0.1"
+            self._send(302, b"", {"Location": f"http://{other}:{self.server.server_port}{self.path}"})
         else:
             self.respond(path, fault)
 

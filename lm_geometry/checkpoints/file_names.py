@@ -46,7 +46,7 @@ def checked_listing(source: str, files: Iterable[ListedFile]) -> list[ListedFile
     """
     found = sorted(files, key=lambda file: file.path)
     for problem in _problems(found):
-        raise ValueError(f"{source}: its list of files is refused: {problem}")
+        raise ValueError(f"{source}: its list of files is refused: {problem}; take the model from another source")
     return found
 
 

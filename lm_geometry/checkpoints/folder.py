@@ -33,7 +33,7 @@ class FolderRevision:
     def __init__(self, location: str, revision: str, is_revision: Callable[[Path], bool]) -> None:
         root = Path(location).expanduser()
         if not root.is_dir():
-            found = "is a file, where a folder is needed" if root.is_file() else "no such folder"
+            found = "is a file, where a folder is needed" if root.is_file() else "no such folder; correct the path"
             raise ValueError(f"{location}: {found}")
         self.model_id = root.resolve().name
         self._root = root
@@ -58,8 +58,17 @@ class FolderRevision:
         return found
 
     def listing(self) -> list[ListedFile]:
-        """Return ``files``, with sizes and digests."""
-        return checked_listing(self.location, [_listed(path, role_of(path.name)) for path in self.files()])
+        """Return ``files``, with sizes and digests.
+
+        Raises
+        ------
+        ValueError
+            If their names are refused (``checked_listing``), or there are no weights but a link that leads to none.
+        """
+        found = self.files()
+        if not any(role_of(path.name) == "weights" for path in found):
+            self._refuse_broken_link()
+        return checked_listing(self.location, [_listed(path, role_of(path.name)) for path in found])
 
     def local_file(self, path: str) -> Path:
         """Return the file's path; ValueError if it leads out of the folder or does not exist."""
@@ -72,6 +81,11 @@ class FolderRevision:
     def open(self, file: ListedFile) -> LocalFile:
         """Return the file to be read by ranges; ValueError if its size is not the listed one."""
         return _opened(self.local_file(file.path), file)
+
+    def _refuse_broken_link(self) -> None:
+        for path in sorted(self.folder.iterdir()):
+            if path.is_symlink() and not path.exists() and role_of(path.name) in ("weights", "index"):
+                raise ValueError(f"{path}: is a link to {path.readlink()}, where no file is; put the file there")
 
     def _refuse_way_out(self, path: Path) -> None:
         if not path.resolve().is_relative_to(self._root.resolve()):
@@ -147,7 +161,10 @@ def _sub_folder(root: Path, location: str, revision: str, is_revision: Callable[
         return "."
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and is_revision(path))
     if not names:
-        raise ValueError(f"{location}: neither the folder nor a sub-folder of it holds a {CONFIG}")
+        raise ValueError(
+            f"{location}: neither the folder nor a sub-folder of it holds a {CONFIG}; add it, or name the "
+            "file of weights itself"
+        )
     if revision not in names:
         raise ValueError(unknown_revision(location, revision, names))
     return revision

@@ -21,10 +21,10 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); fetch it again") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path}: holds a {type(config).__name__}, not an object")
+        raise ValueError(f"{path}: holds a {type(config).__name__}, not an object; fetch it again")
     return config
 
 

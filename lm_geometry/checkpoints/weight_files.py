@@ -62,7 +62,7 @@ def entry_file(files: Sequence[ListedFile]) -> str:
     if len(files) == 1 and files[0].role == "weights":
         return files[0].path
     there = ", ".join(sorted(names)) or "nothing"
-    raise ValueError(f"no weights: looked for {', '.join(ENTRIES)} in one folder that holds {there}")
+    raise ValueError(f"no weights: looked for {', '.join(ENTRIES)} in one folder that holds {there}; put them there")
 
 
 def weight_map(index: Path) -> dict[str, str]:
@@ -76,12 +76,16 @@ def weight_map(index: Path) -> dict[str, str]:
     try:
         shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise ValueError(f"{index}: not an index of shards with a 'weight_map' ({error!r})") from error
+        raise ValueError(f"{index}: not an index of shards with a 'weight_map' ({error!r}); fetch it again") from error
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        raise ValueError(f"{index}: not an index of shards: 'weight_map' does not map names to files")
+        raise ValueError(f"{index}: not an index of shards: 'weight_map' does not map names to files; fetch it again")
     for shard in set(shards.values()):
-        if PurePosixPath(checked_path(shard)).name != shard:
-            raise ValueError(f"{index}: shard {shard!r} does not lie beside the index")
+        try:
+            checked_path(shard)
+        except ValueError as error:
+            raise ValueError(f"{index}: a shard's {error}") from error
+        if PurePosixPath(shard).name != shard:
+            raise ValueError(f"{index}: shard {shard!r} does not lie beside the index; put them into one folder")
     return shards
 
 
@@ -122,7 +126,7 @@ def checkpoint_files(
         If there is no config.json or no weights, or a shard that the index names is not listed.
     """
     if CONFIG not in {file.path for file in files}:
-        raise ValueError(f"no {CONFIG} beside the weights: no model can be built from them for a forward pass")
+        raise ValueError(f"no {CONFIG} beside the weights: no model can be built from them for a forward pass; add it")
     settings = [file for file in files if file.path == _GENERATION_CONFIG and file.size <= _SMALL_FILE]
     code = [file for file in files if with_code and file.role == "code"]
     weights = [find_listed(files, path) for path in weight_files(files, local_file)]

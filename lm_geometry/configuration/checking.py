@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 
+from lm_geometry.configuration.contradictions import find_contradictions
 from lm_geometry.configuration.locations import find_location_errors
 from lm_geometry.configuration.names import find_name_errors
 from lm_geometry.configuration.reading import ConfigError, parse_config
@@ -64,6 +65,7 @@ def find_errors(config: dict[str, Any], *, base: Path) -> list[str]:
     for error in _Validator(load_schema()).iter_errors(readable):
         lines += translate(error)
     if isinstance(readable, dict):
+        lines += find_contradictions(readable)
         filled = with_defaults(readable, tidy_paths=False)
         lines += [*find_name_errors(filled), *find_location_errors(filled, Path(base))]
     return list(dict.fromkeys(map(on_one_line, lines)))

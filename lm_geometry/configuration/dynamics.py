@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_geometry.configuration.models import EMBEDDED, Models, Run, results_path
-from lm_geometry.configuration.scaling import PROSE, name_of
+from lm_geometry.configuration.scaling import name_of
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Dynamics:
         return [self.corpus_path] if self.corpus_path else []
 
     def corpus_origins(self) -> list[str]:
-        """Return the table that the embedded corpus was made from; none for all others."""
-        return [self._path(PROSE)] if self.setting("corpus") == EMBEDDED else []
+        """Return the table that says what made the embedded corpus; none for all others."""
+        return [self._path("embedded/dump.parquet")] if self.setting("corpus") == EMBEDDED else []
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 

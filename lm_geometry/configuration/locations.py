@@ -1,6 +1,8 @@
-"""Do the sources and paths in a config lead anywhere? Looks at folders, opens no file, asks no hub."""
+"""Do the sources and paths in a config lead anywhere? Looks at folders and a corpus' first bytes, asks no hub."""
 
+import errno
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,10 +15,11 @@ from lm_geometry.checkpoints.source import (
     open_tokenizer_revision,
     parse_source,
 )
-from lm_geometry.configuration.lenient import mapping_at, text_at, texts_at
+from lm_geometry.configuration.lenient import count_at, mapping_at, text_at, texts_at, value_at
 from lm_geometry.configuration.names import DYNAMICS, SCALING, profiled_models, scored_models
 from lm_geometry.configuration.schema import expanded
 from lm_geometry.configuration.wording import choices, did_you_mean, say
+from lm_geometry.corpus.enwik8 import ENWIK8, packing
 
 _COLLECTION_FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 _NO_SOURCE = "is no source; write a hub id (owner/name), a path that begins with ./ ../ / or ~, or embedded:NAME"
@@ -39,15 +42,19 @@ def find_location_errors(config: dict[str, Any], base: Path) -> Iterator[str]:
         yield from _model_source(config, model, base)
         path = ("models", model, "tokenizer")
         yield from _tokenizer_source(path, text_at(config, *path), base)
+    yield from _counting_model(config, base)
     for path, text in texts_at(config, SCALING, "random_tokenizer", "tokenizers"):
         yield from _tokenizer_source(path, text, base)
     for path, look in (
         ((SCALING, "collection", "path"), _collection),
-        ((DYNAMICS, "corpus", "path"), _corpus),
-        (("results_dir",), _results),
+        ((DYNAMICS, "corpus", "path"), partial(_corpus, config)),
+        (("results_dir",), _writable_folder),
+        (("cache_dir",), _writable_folder),
     ):
         if text := text_at(config, *path):
             yield from _readable(path, text, look(path, text, _below(base, text)))
+    if text_at(config, DYNAMICS, "corpus") == ENWIK8.name:
+        yield from _long_enough(config, (DYNAMICS, "corpus"), ENWIK8.name, ENWIK8.size)
 
 
 def _readable(path: tuple[str | int, ...], text: str, lines: Iterator[str]) -> Iterator[str]:
@@ -55,7 +62,8 @@ def _readable(path: tuple[str | int, ...], text: str, lines: Iterator[str]) -> I
     try:
         yield from lines
     except OSError as error:
-        yield say(path, text, f"cannot be looked at ({error.strerror}); name one that this user may read")
+        fix = "shorten it" if error.errno == errno.ENAMETOOLONG else "name one that this user may read"
+        yield say(path, text, f"cannot be looked at ({error.strerror}); {fix}")
 
 
 def _below(base: Path, path: str) -> Path:
@@ -87,6 +95,15 @@ def _model_source(config: dict[str, Any], model: str, base: Path) -> Iterator[st
 
 def _may_be_left_out(config: dict[str, Any], model: str, place: Path) -> bool:
     return mapping_at(config, "models", model).get("optional") is True and not place.exists()
+
+
+def _counting_model(config: dict[str, Any], base: Path) -> Iterator[str]:
+    """Yield a line if the model whose tokenizer counts is one that is left out."""
+    path = (DYNAMICS, "chunk_tokens", "tokenizer")
+    model = text_at(config, *path) or ""
+    source = text_at(config, "models", model, "source")
+    if source and _may_be_left_out(config, model, _below(base, source)):
+        yield say(path, model, f"{source} does not exist, so that this model is left out; name one that is there")
 
 
 def _local_model(config: dict[str, Any], model: str, place: Path) -> Iterator[str]:
@@ -189,16 +206,36 @@ def _collection(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]
         problem = "is a file; name the folder" if folder.exists() else f"no such folder ({folder.absolute()})"
         yield say(path, text, problem)
     elif missing := [name for name in _COLLECTION_FILES if not (folder / name).is_file()]:
-        yield say(path, text, f"holds no {choices(missing)}; a collection has {', '.join(_COLLECTION_FILES)}")
+        packed = [f"{name}.gz" for name in missing if (folder / f"{name}.gz").is_file()]
+        fix = f"unpack {choices(packed)}" if packed else f"a collection has {', '.join(_COLLECTION_FILES)}"
+        yield say(path, text, f"holds no {choices(missing)}; {fix}")
     elif PurePosixPath(text).name in ("", ".."):
         yield say(path, text, "has no name to call the collection by; write the folder's name")
 
 
-def _corpus(path: tuple[str, ...], text: str, file: Path) -> Iterator[str]:
+def _corpus(config: dict[str, Any], path: tuple[str, ...], text: str, file: Path) -> Iterator[str]:
     if not file.is_file():
         yield say(path, text, "is a folder; name one file" if file.is_dir() else f"no such file ({file.absolute()})")
+    elif packing(file) is None:
+        yield from _long_enough(config, path, text, file.stat().st_size)
 
 
-def _results(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+def _long_enough(config: dict[str, Any], path: tuple[str, ...], text: str, n_bytes: int) -> Iterator[str]:
+    """Yield a line if a corpus of so many bytes, which are no fewer than its characters, cannot hold the chunks."""
+    if value_at(config, DYNAMICS, "chunk_tokens") is not None:
+        if not n_bytes:
+            yield say(path, text, "is empty; give a text or a MediaWiki XML dump")
+        return
+    n_chunks, length = count_at(config, DYNAMICS, "n_chunks"), count_at(config, DYNAMICS, "chunk_characters")
+    if n_chunks and length and n_bytes < n_chunks * length:
+        needed = f"n_chunks x chunk_characters = {n_chunks} x {length} = {n_chunks * length:,} characters"
+        yield say(path, text, f"holds {n_bytes:,} bytes, and {needed} are asked for; give more text, or lower either")
+
+
+def _writable_folder(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
     if folder.is_file():
         yield say(path, text, "is a file; name a folder")
+        return
+    above = next((place for place in folder.absolute().parents if place.exists()), None)
+    if above and not above.is_dir():
+        yield say(path, text, f"lies below {above}, which is a file; name a folder")

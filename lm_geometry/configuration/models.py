@@ -171,3 +171,8 @@ class Models:
         if source.kind == "folder":
             return [str(path) for path in open_tokenizer_revision(source, revision).files()]
         return []
+
+    def tokenizer_origins(self, tokenizer: str) -> list[str]:
+        """Return the table that says what made an embedded tokenizer; none for all others."""
+        embedded = parse_source(self._tokenizer(tokenizer)[0]).kind == EMBEDDED
+        return [f"{self.tokenizer_source(tokenizer)}/listing.parquet"] if embedded else []

@@ -10,9 +10,14 @@ from lm_geometry.configuration.wording import choices, did_you_mean, key_of, say
 
 SCALING = "embedding_scaling"
 DYNAMICS = "representation_dynamics"
+_COUNTING_TOKENIZER = (DYNAMICS, "chunk_tokens", "tokenizer")
 # English prose takes about four characters per token, vocabularies of a few thousand three; only bytes take one.
 _LIKELY_CHARACTERS_PER_TOKEN = 4
 _LEAST_CHARACTERS_PER_TOKEN = 2
+# The widest models have tens of thousands of columns.
+_MOST_COLUMNS = 1_000_000
+# Windows, and the network and USB disks that follow it, keep these names for devices, whatever ending they have.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 def find_name_errors(config: dict[str, Any]) -> Iterator[str]:
@@ -23,11 +28,13 @@ def find_name_errors(config: dict[str, Any]) -> Iterator[str]:
     yield from _followed_tables(config)
     yield from _unused_models(config)
     yield from _names_alike(config)
+    yield from _names_of_no_folder(config)
     yield from _variants(config)
     yield from _misspelt_collection(config)
     yield from _unused_vocab_rows(config)
     yield from _patterns(config)
     yield from _steps(config)
+    yield from _steps_given_twice(config)
     yield from _counting_tokenizer(config)
     yield from _batches(config)
 
@@ -95,6 +102,7 @@ def _unused_models(config: dict[str, Any]) -> Iterator[str]:
     used = scored_models(config) | profiled_models(config) | set(mapping_at(config, DYNAMICS, "training"))
     if not used:  # no study can be read: its own errors say more
         return
+    used.add(text_at(config, *_COUNTING_TOKENIZER) or "")
     for name in mapping_at(config, "models"):
         if name not in used and isinstance(suite := text_at(config, "models", name, "suite"), str):
             fix = f"add its suite to {SCALING}.suites or its name to {DYNAMICS}.profiles or training, or remove it"
@@ -107,6 +115,17 @@ def _names_alike(config: dict[str, Any]) -> Iterator[str]:
     yield from _alike([(("models", name, "suite"), text_at(config, "models", name, "suite") or "") for name in models])
     for study, name in _followed(config):
         yield from _alike(texts_at(config, study, "training", name, "revisions"))
+
+
+def _names_of_no_folder(config: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each name that a file system keeps for itself, or stores without its last point."""
+    for name in mapping_at(config, "models"):
+        suite = text_at(config, "models", name, "suite") or ""
+        for path, text in ((("models", name), name), (("models", name, "suite"), suite)):
+            if _DEVICES.fullmatch(text):
+                yield say(path, text, "is a device's name on some disks, where no file can bear it; rename it")
+            elif text.endswith(".") and text[0].isalnum():  # others are no names anywhere, which is said already
+                yield say(path, text, "some disks drop the point at a name's end; rename it")
 
 
 def _alike(named: list[tuple[Path, str]]) -> Iterator[str]:
@@ -127,6 +146,8 @@ def _variants(config: dict[str, Any]) -> Iterator[str]:
             yield say(path, variant, f"{kind}_<{'k' if kind == 'crop' else 'n'}>{manner} needs at least 1 column")
         elif variant != f"{kind}_{number}{manner}":
             yield say(path, variant, f"write {kind}_{number}{manner}")
+        elif kind == "pad" and number > _MOST_COLUMNS:
+            yield say(path, variant, f"too many columns; give at most {_MOST_COLUMNS}")
 
 
 def _misspelt_collection(config: dict[str, Any]) -> Iterator[str]:
@@ -193,11 +214,34 @@ def _steps_of(config: dict[str, Any], study: str) -> Iterator[str]:
                 yield say(path, revision, f"{study}.step_pattern '{pattern}' finds no training step in it; {fix}")
 
 
+def _steps_given_twice(config: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each revision whose training step is that of one before: a figure has one point a step."""
+    for study, name in _followed(config):
+        pattern = text_at(config, study, "step_pattern")
+        first: dict[str, tuple[Path, str]] = {}
+        for path, revision in texts_at(config, study, "training", name, "revisions"):
+            step = _step_of(revision, pattern)
+            if step is None:
+                continue
+            other_path, other = first.setdefault(step, (path, revision))
+            if other.casefold() != revision.casefold():  # in case only is an error of its own
+                yield say(path, revision, f"is step {step}, as is {key_of(other_path)} ({other!r}); remove one")
+
+
+def _step_of(revision: str, pattern: str | None) -> str | None:
+    """Return the digits of a revision's training step without zeros before them, None where it states none."""
+    try:
+        found = re.fullmatch(pattern, revision) if pattern else None
+    except re.error:
+        return None
+    digits = found[1] if found and found.re.groups else None
+    return (digits.lstrip("0") or "0") if digits and digits.isdecimal() else None
+
+
 def _counting_tokenizer(config: dict[str, Any]) -> Iterator[str]:
-    path = (DYNAMICS, "chunk_tokens", "tokenizer")
-    models, name = mapping_at(config, "models"), text_at(config, *path)
+    models, name = mapping_at(config, "models"), text_at(config, *_COUNTING_TOKENIZER)
     if name is not None and models and name not in models:
-        yield say(path, name, f"is not among the models; {_guess(name, models)}")
+        yield say(_COUNTING_TOKENIZER, name, f"is not among the models; {_guess(name, models)}")
 
 
 def _batches(config: dict[str, Any]) -> Iterator[str]:

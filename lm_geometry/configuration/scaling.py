@@ -10,8 +10,6 @@ from lm_geometry.configuration.models import EMBEDDED, Models, Run, results_path
 from lm_geometry.embeddings.variants import parse_variant
 from lm_geometry.tables.published_comparison import COLLECTION
 
-PROSE = "embedded/prose.parquet"
-
 
 def name_of(entry: str | Mapping[str, Any]) -> str:
     """Return what a collection or corpus is called: its name, or the last component of its path."""
@@ -171,8 +169,8 @@ class Scaling:
         return [f"{self.collection_path}/{name}" for name in names] if self.collection_path else []
 
     def collection_origins(self) -> list[str]:
-        """Return the table that the embedded collection was made from; none for all others."""
-        return [self._path(PROSE)] if self.setting("collection") == EMBEDDED else []
+        """Return the table that says what made the embedded collection; none for all others."""
+        return [self._path("embedded/collection/listing.parquet")] if self.setting("collection") == EMBEDDED else []
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 

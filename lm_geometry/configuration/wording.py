@@ -103,6 +103,12 @@ def _unique(path: _Path, error: jsonschema.ValidationError) -> Iterator[str]:
             yield say([*path, index], value, f"given twice, first as [{other}]; remove one")
 
 
+def _long(path: _Path, error: jsonschema.ValidationError) -> Iterator[str]:
+    names_a_key = "propertyNames" in error.absolute_schema_path
+    fix = f"has {len(error.instance)} characters, and file systems take few; give at most {error.validator_value}"
+    yield say([*path, error.instance] if names_a_key else path, error.instance, fix)
+
+
 def _empty(path: _Path, error: jsonschema.ValidationError) -> Iterator[str]:
     yield say(path, error.instance, "is empty; give at least one")
 
@@ -118,7 +124,8 @@ def _large(path: _Path, error: jsonschema.ValidationError) -> Iterator[str]:
 # Every word of JSON Schema that the config's schema may use to refuse a value.
 _WORDINGS = {
     "type": _type, "pattern": _pattern, "enum": _enum, "required": _required, "additionalProperties": _additional,
-    "uniqueItems": _unique, "minItems": _empty, "minProperties": _empty, "minimum": _small, "maximum": _large,
+    "maxLength": _long, "uniqueItems": _unique, "minItems": _empty, "minProperties": _empty, "minimum": _small,
+    "maximum": _large,
 }  # fmt: skip
 
 

@@ -9,6 +9,8 @@ BLOCK = 1 << 20
 SNIFFED_BYTES = 16384
 
 _PAGE = b"<page>"
+# MediaWiki takes 2 MiB of text by default; what goes on for far longer without an end has lost it.
+_LONGEST_TEXT = 16 << 20
 
 
 def is_dump(head: bytes) -> bool:
@@ -30,17 +32,21 @@ def read_dump(stream: BinaryIO) -> Iterator[str | None]:
     Raises
     ------
     ValueError
-        If the XML is broken before its end; the message says where, counted from the first page.
+        If the XML is broken before its end, or no tag begins or ends in 16 MiB of it; the message says where, counted
+        from the first page.
     """
     parser = ElementTree.XMLPullParser(["start", "end"])
     # The dump's own header is replaced: a slice of a dump has none, and a bare tag frees us of the namespace.
     parser.feed(b"<mediawiki>\n")
     root = next(element for _, element in parser.read_events())
     in_page = False
+    n_bytes = last_tag = 0
     for block in _from_first_page(stream):
+        n_bytes += len(block)
         try:
             parser.feed(block)
             for event, element in parser.read_events():
+                last_tag = n_bytes
                 if element.tag == "page":
                     in_page = event == "start"
                     if not in_page:
@@ -51,8 +57,13 @@ def read_dump(stream: BinaryIO) -> Iterator[str | None]:
             line, column = error.position[0] - 1, error.position[1]
             raise ValueError(
                 f"the dump is broken XML: {expat.ErrorString(error.code)} at line {line}, column {column}, "
-                "counted from the first <page>; fetch it again"
+                "counted from the first <page>; fetch it again, and convert it if it is not UTF-8"
             ) from error
+        if n_bytes - last_tag > _LONGEST_TEXT:
+            raise ValueError(
+                f"the dump is broken XML: no tag within {n_bytes - last_tag:,} bytes, from about {last_tag:,} bytes "
+                "behind the first <page>; fetch it again"
+            )
     if in_page:
         yield None
 

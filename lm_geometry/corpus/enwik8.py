@@ -28,7 +28,16 @@ _TIMEOUT_SECONDS = 60
 _MAGIC = re.compile(
     rb"(?P<zip>PK(?:\x03\x04|\x05\x06))|(?P<xz>\xfd7zXZ\x00)|(?P<gzip>\x1f\x8b)|(?P<bzip2>BZh[1-9]1AY&SY)"
 )
+_MAGIC_BYTES = 10
+_ENCRYPTED = 1  # bit of a zip member's flags
 _OPENERS = {"xz": lzma.open, "gzip": gzip.open, "bzip2": bz2.open}
+# What is not read here; Wikipedia's histories come as 7z.
+_OTHER_ARCHIVES = {b"7z\xbc\xaf\x27\x1c": "7z", b"\x28\xb5\x2f\xfd": "zstd", b"Rar!\x1a\x07": "rar"}
+
+# Text packs to a half or a twentieth, a wiki's whole history to a hundredth; what packs better is no text. A short text
+# that says one thing over and over may, so that only what is longer than this is held to it.
+_MOST_TIMES = 250
+_HARMLESS_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,13 @@ class Identity:
 ENWIK8 = Identity("enwik8", 100_000_000, "a1fa5ffddb56f4953e226637dabbb36a")
 
 
+def packing(path: Path) -> str | None:
+    """Return how a file is packed: 'zip', 'xz', 'gzip' or 'bzip2', told by its first bytes; None for all others."""
+    with path.open("rb") as file:
+        magic = _MAGIC.match(file.read(_MAGIC_BYTES))
+    return magic and str(magic.lastgroup)
+
+
 @contextmanager
 def open_unpacked(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading, unpacked if it is a zip, xz, gzip or bzip2 archive.
@@ -52,10 +68,16 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     ValueError
-        If the file is an archive that is cut short, damaged or encrypted, or a zip that does not hold exactly one file.
+        If the file is an archive that is cut short, damaged or encrypted, of a kind that is not read here, or a zip
+        that does not hold exactly one file.
     """
     with path.open("rb") as file:
-        magic = _MAGIC.match(file.read(10))
+        head = file.read(_MAGIC_BYTES)
+        if other := next((kind for start, kind in _OTHER_ARCHIVES.items() if head.startswith(start)), None):
+            raise ValueError(
+                f"{path}: is a {other} archive; unpack it yourself, or give a zip, xz, gzip or bzip2 archive"
+            )
+        magic = _MAGIC.match(head)
         file.seek(0)
         if magic is None:
             yield file
@@ -90,11 +112,14 @@ def _open_only_member(path: Path, file: BinaryIO) -> IO[bytes]:
     members = [item for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX/")]
     if len(members) != 1:
         names = ", ".join(item.filename for item in members[:5])
-        raise ValueError(f"{path}: the zip must hold exactly one file, it holds {len(members)} ({names})")
+        said = f"the zip must hold exactly one file, it holds {len(members)} ({names or 'none'})"
+        raise ValueError(f"{path}: {said}; pack the text alone")
     try:
         return archive.open(members[0])
     except RuntimeError as error:  # encrypted; or, as a subclass of it, an unsupported compression
-        raise ValueError(f"{path}: {error}; unpack the zip yourself and give the unpacked file") from error
+        problem = "is encrypted" if members[0].flag_bits & _ENCRYPTED else f"cannot be unpacked ({error})"
+        said = f"{members[0].filename!r} {problem}; unpack the zip yourself and give the unpacked file"
+        raise ValueError(f"{path}: {said}") from error
 
 
 def copy_unpacked(source: Path, target: Path, *, expected: Identity | None = None) -> None:
@@ -110,16 +135,24 @@ def copy_unpacked(source: Path, target: Path, *, expected: Identity | None = Non
     Raises
     ------
     ValueError
-        If the source is empty, truncated, damaged, or not what ``expected`` says.
+        If the source is empty, truncated, damaged, or not what ``expected`` says; or an archive that unpacks to far
+        more than text can, which is said before it fills the disk.
     """
+    packed_size = source.stat().st_size
+    limit = max(_HARMLESS_BYTES, _MOST_TIMES * packed_size)
     digest = hashlib.md5(usedforsecurity=False)
     size = 0
     with atomic_path(target) as temporary, open_unpacked(source) as stream, temporary.open("wb") as output:
         with tqdm(total=expected and expected.size, unit="B", unit_scale=True, desc="unpack", mininterval=5) as bar:
             while block := stream.read(BLOCK):
-                output.write(block)
                 digest.update(block)
                 size += len(block)
+                if size > limit:
+                    raise ValueError(
+                        f"{source}: {packed_size:,} bytes that unpack to more than {limit:,}: no text packs to less "
+                        f"than 1/{_MOST_TIMES}; if it is one, unpack it yourself and give the unpacked file"
+                    )
+                output.write(block)
                 bar.update(len(block))
         if not size:
             raise ValueError(f"{source}: holds no bytes; give a text or a MediaWiki XML dump")

@@ -30,7 +30,7 @@ def read_counting_tokenizer(path: Path) -> Tokenizer:
         # Tokenizer.from_file answers every kind of broken file with a bare Exception; from_buffer with ValueError.
         tokenizer = Tokenizer.from_buffer(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path}: not a tokenizer.json ({error})") from error
+        raise ValueError(f"{path}: not a tokenizer.json ({error}); remove it, so that it is fetched again") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

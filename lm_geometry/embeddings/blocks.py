@@ -50,5 +50,5 @@ def _check_finite(block: np.ndarray, start: int) -> None:
         raise ValueError(
             f"the embedding table holds {block[row, column]} in row {start + row}, column {column} ({(~finite).sum()} "
             f"entries that are not finite in rows {start} to {start + len(block) - 1}): the weights are damaged, or "
-            "overflow the table's precision"
+            "overflow the table's precision; fetch them again, or set table_precision: float32"
         )

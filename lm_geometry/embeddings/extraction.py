@@ -1,19 +1,24 @@
 """Which tensor of a checkpoint is the token-embedding table, and whether it fits its config and tokenizer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lm_geometry.checkpoints.embedding_names import SUFFIXES, is_embedding_name
 from lm_geometry.checkpoints.model_config import TAKE_THE_ORIGINAL, TEXT_PART, text_part
 from lm_geometry.checkpoints.tensors.tensor import StoredTensor, check_readable, shown
 from lm_geometry.checkpoints.tensors.weights import Weights
+from lm_geometry.checkpoints.tokenizer_file import read_tokenizer
 
 KEY = "embedding_tensor"
 """The config key by which a user names the tensor."""
 
 # Where config.json states the table's width; the narrower tables of OPT-350m and ALBERT first.
 _WIDTH_KEYS = ("word_embed_proj_dim", "embedding_size", "hidden_size", "d_model", "n_embd", "n_embed")
+# Of one vector there is neither a similarity nor a geometry.
+_LEAST_ROWS = 2
 # A large model has hundreds of matrices; an error is one line.
 _LISTED = 12
 
@@ -41,6 +46,10 @@ def find_embedding(weights: Weights, tensor: str | None = None) -> str:
     candidates = sorted((name for name in weights.names if is_embedding_name(name)), key=lambda name: (len(name), name))
     candidates = [name for name in candidates if len(weights.info(name).shape) == 2]
     if not candidates:
+        if not _matrices(weights):
+            raise ValueError(
+                f"no token-embedding table: of {len(weights.names)} tensors none has 2 dimensions; fetch them again"
+            )
         raise ValueError(
             f"no token-embedding table: no 2-D tensor's name ends in {', '.join(SUFFIXES)}; name the one that is it by "
             f"the key {KEY}: {_shapes(_matrices(weights))}"
@@ -80,19 +89,32 @@ def check_shape(found: StoredTensor, config: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If it has not two dimensions, or rows or columns differ from the config; both numbers are named.
+        If it has not two dimensions, fewer than two rows or no column, or rows or columns differ from the config; both
+        numbers are named.
     """
     if len(found.shape) != 2:
-        raise ValueError(f"the embedding table has {len(found.shape)} dimensions, not 2: {_size(found.shape)}")
+        raise ValueError(
+            f"the embedding table has {len(found.shape)} dimensions, not 2: {_size(found.shape)}; name another tensor "
+            f"by the key {KEY}"
+        )
     rows, width = found.shape
+    if rows < _LEAST_ROWS or width < 1:
+        raise ValueError(
+            f"the embedding table is {rows} rows x {width} columns, and at least {_LEAST_ROWS} x 1 are needed to "
+            f"compare embeddings; name another tensor by the key {KEY}"
+        )
     where, sizes = ("", config) if not text_part(config) else (f"{TEXT_PART}.", {**config, **text_part(config)})
     if sizes.get("vocab_size") not in (None, rows):
         raise ValueError(
-            f"the embedding table has {rows} rows, but config.json says {where}vocab_size {sizes['vocab_size']}"
+            f"the embedding table has {rows} rows, but config.json says {where}vocab_size {sizes['vocab_size']!r}; "
+            "fetch both again"
         )
     key = next((key for key in _WIDTH_KEYS if sizes.get(key) is not None), None)
     if key is not None and sizes[key] != width:
-        raise ValueError(f"the embedding table has {width} columns, but config.json says {where}{key} {sizes[key]}")
+        raise ValueError(
+            f"the embedding table has {width} columns, but config.json says {where}{key} {sizes[key]!r}; fetch both "
+            "again"
+        )
 
 
 def token_texts(tokenizer: Path, rows: int) -> list[str | None]:
@@ -101,21 +123,32 @@ def token_texts(tokenizer: Path, rows: int) -> list[str | None]:
     Raises
     ------
     ValueError
-        If the tokenizer has ids beyond the table; both numbers are named.
+        If the file is no tokenizer, or has ids beyond the table; both numbers are named.
     """
-    from tokenizers import Tokenizer
-
-    vocabulary = Tokenizer.from_file(str(tokenizer)).get_vocab(with_added_tokens=True)
+    vocabulary = read_tokenizer(tokenizer).get_vocab(with_added_tokens=True)
     needed = max(vocabulary.values(), default=-1) + 1
     if needed > rows:
         raise ValueError(
             f"the tokenizer {tokenizer} needs {needed} rows, but the embedding table has {rows}: they do not belong "
-            "together"
+            "together; set `tokenizer` to the model's own"
         )
     tokens: list[str | None] = [None] * rows
     for token, row in vocabulary.items():
         tokens[row] = token
     return tokens
+
+
+def refuse_zeros(blocks: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
+    """Yield a table's blocks; ValueError behind the last one if no entry of them was other than zero."""
+    some = False
+    for block in blocks:
+        some = some or bool(block.any())
+        yield block
+    if not some:
+        raise ValueError(
+            f"every entry of {shown(name)} is zero: the weights were never filled in; fetch them again, or name "
+            f"another tensor by the key {KEY}"
+        )
 
 
 def _named(weights: Weights, tensor: str) -> str:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,11 @@ from lm_geometry.metric_names import METRICS
 SPLIT = "test"
 
 _JUDGEMENT_HEADER = ["query-id", "corpus-id", "score"]
+# As many digits as an int32 always holds.
+_RELEVANCE = re.compile(r"[+-]?[0-9]{1,9}")
+# A text of so many bytes is none that anybody judged; a file without line ends shall not fill the memory.
+_LONGEST_LINE = 32 << 20
+_LONGEST_VALUE = 80
 
 
 @dataclass(frozen=True)
@@ -67,21 +74,34 @@ class Collection:
         Raises
         ------
         ValueError
-            If there are no documents, no queries, no judgements, or no judgement names a known query and a known
-            document. Single unknown ids are no error: public collections have them, and an unknown relevant document
-            counts as not found.
+            If there are no documents, no queries, no judgements, or none with a text; or no judgement names a known
+            query and a known document, or none of those says that it is relevant. Single unknown ids and empty texts
+            are no error: public collections have them, and an unknown relevant document counts as not found.
         """
         for name, part in (("documents", self.documents), ("queries", self.queries), ("judgements", self.judgements)):
             if not part:
-                raise ValueError(f"{source}: the collection has no {name}")
-        known = self.queries.keys() & self.judgements.keys()
-        if not any(self.judgements[query].keys() & self.documents.keys() for query in known):
+                raise ValueError(f"{source}: the collection has no {name}; add them")
+        for name, texts in (("documents", self.documents), ("queries", self.queries)):
+            if not any(map(str.strip, texts.values())):
+                raise ValueError(f"{source}: all {len(texts)} {name} are empty; their words belong into the key 'text'")
+        known = [
+            relevance
+            for query in self.queries.keys() & self.judgements.keys()
+            for document, relevance in self.judgements[query].items()
+            if document in self.documents
+        ]
+        if not known:
             query, relevances = next(iter(self.judgements.items()))
             raise ValueError(
                 f"{source}: no judgement names a query and a document of the collection; the first judgement names "
-                f"query '{query}' and document '{next(iter(relevances))}', the first of {len(self.queries)} queries is "
-                f"'{next(iter(self.queries))}', the first of {len(self.documents)} documents "
-                f"'{next(iter(self.documents))}'"
+                f"query {_quoted(query)} and document {_quoted(next(iter(relevances)))}, the first of "
+                f"{len(self.queries)} queries is {_quoted(next(iter(self.queries)))}, the first of "
+                f"{len(self.documents)} documents {_quoted(next(iter(self.documents)))}; give both the same ids"
+            )
+        if max(known) < 1:
+            raise ValueError(
+                f"{source}: none of {len(known)} judgements finds a document relevant, the highest is {max(known)}; "
+                "a relevant one has 1 or more"
             )
 
 
@@ -210,8 +230,19 @@ def _text_field(fields: dict[str, Any], key: str, *, default: str | None = None)
     value = fields.get(key)
     value = default if value is None else value
     if not isinstance(value, str):
-        raise ValueError(f"key '{key}' is {json.dumps(value)} and must be a string")
+        raise ValueError(f"key '{key}' is {_shown(value)} and must be a string; write it in double quotes")
     return value
+
+
+def _quoted(text: str) -> str:
+    """Return a text from a file as an error shows it: on one line, and its beginning only."""
+    return repr(text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}...")
+
+
+def _shown(value: Any) -> str:
+    # The one control character that JSON leaves as it is.
+    text = json.dumps(value).replace("\x7f", "\\u007f")
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _read_texts(path: Path, text_of: Callable[[dict[str, Any]], str]) -> dict[str, str]:
@@ -222,27 +253,33 @@ def _read_texts(path: Path, text_of: Callable[[dict[str, Any]], str]) -> dict[st
             fields = json.loads(line)
             identifier = _identifier(fields)
             text = text_of(fields)
-            text.encode()
+            f"{identifier}{text}".encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{path}, line {number}: the text holds half of a surrogate pair ({error})") from error
+            said = f"the text holds half of a surrogate pair, or the id ({error}); write the whole character"
+            raise ValueError(f"{path}, line {number}: {said}") from error
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not valid JSON ({error})") from error
+            said = f"not valid JSON ({error}), beginning {_shown(line[:_LONGEST_VALUE])}; one object a line is needed"
+            raise ValueError(f"{path}, line {number}: {said}") from error
+        except RecursionError as error:
+            raise ValueError(f"{path}, line {number}: JSON nested too deep; one plain object is needed") from error
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
         if identifier in texts:
-            raise ValueError(f"{path}, line {number}: id '{identifier}' stands in line {lines[identifier]} already")
+            said = f"id {_quoted(identifier)} stands in line {lines[identifier]} already; give each its own"
+            raise ValueError(f"{path}, line {number}: {said}")
         texts[identifier], lines[identifier] = text, number
     return texts
 
 
 def _identifier(fields: Any) -> str:
     if not isinstance(fields, dict):
-        raise ValueError(f"a JSON object is needed and this is a {type(fields).__name__}")
+        said = f"a JSON object is needed and this is a {type(fields).__name__}"
+        raise ValueError(f'{said}; write each text as {{"_id": ..., "text": ...}} on a line of its own')
     if "_id" not in fields:
-        raise ValueError(f"key '_id' is missing; the keys are {', '.join(fields) or 'none'}")
+        raise ValueError(f"key '_id' is missing; the keys are {_quoted(', '.join(fields))[1:-1] or 'none'}; add it")
     identifier = fields["_id"]
     if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
-        raise ValueError(f"key '_id' is {json.dumps(identifier)} and must be a string that is not empty")
+        raise ValueError(f"key '_id' is {_shown(identifier)} and must be a string that is not empty; name each text")
     return str(identifier)
 
 
@@ -266,27 +303,43 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
         if number == 1 and columns == _JUDGEMENT_HEADER:
             continue
         if len(columns) != 3:
-            raise ValueError(f"{path}, line {number}: 3 columns divided by tabs are needed, found {len(columns)}")
+            said = f"3 columns divided by tabs are needed, found {len(columns)}: {_shown(line[:_LONGEST_VALUE])}"
+            raise ValueError(f"{path}, line {number}: {said}; write {', '.join(_JUDGEMENT_HEADER)}")
         query, document, relevance = columns
-        try:
-            value = int(relevance)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: relevance '{relevance}' is no integer") from error
+        if not _RELEVANCE.fullmatch(relevance.strip()):
+            fix = f"a header must be {', '.join(_JUDGEMENT_HEADER)}" if number == 1 else "write 0, 1 or another grade"
+            said = f"relevance {_quoted(relevance)} is no integer of up to 9 digits; {fix}"
+            raise ValueError(f"{path}, line {number}: {said}")
+        value = int(relevance)
         earlier = judgements.setdefault(query, {}).setdefault(document, value)
         if earlier != value:
             raise ValueError(
-                f"{path}, line {number}: query '{query}' and document '{document}' are judged {value} here and "
-                f"{earlier} before"
+                f"{path}, line {number}: query {_quoted(query)} and document {_quoted(document)} are judged {value} "
+                f"here and {earlier} before; remove one"
             )
     return judgements
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; a folder in BEIR shape has it")
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8").removesuffix("\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not UTF-8 ({error}); convert the file to UTF-8") from error
+        for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
+            text = _decoded(f"{path}, line {number}", line)
+            # Some editors begin a file with a byte order mark.
+            text = text.removeprefix("\ufeff") if number == 1 else text
             if text.strip():
                 yield number, text
+
+
+def _decoded(place: str, line: bytes) -> str:
+    if line.startswith(b"\x1f\x8b"):
+        raise ValueError(f"{place}: a gzip archive; unpack it")
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f"{place}: longer than {_LONGEST_LINE:,} bytes; end each line with a line feed")
+    if b"\0" in line:
+        raise ValueError(f"{place}: a NUL byte at {line.index(0)}: binary data or UTF-16; convert the file to UTF-8")
+    try:
+        return line.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}: not UTF-8 ({error}); convert the file to UTF-8") from error

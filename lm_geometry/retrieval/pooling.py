@@ -106,7 +106,7 @@ def occurring_ids(counts: sparse.csr_array, rows: int) -> np.ndarray:
     if n_ids > rows:
         raise ValueError(
             f"token id {n_ids - 1} occurs in the texts and the embedding table has {rows} rows, ids 0 to {rows - 1}: "
-            "the tokenizer is not the one of this table"
+            "the tokenizer is not the one of this table; set `tokenizer` to the model's own"
         )
     return np.flatnonzero(np.bincount(counts.indices, minlength=n_ids))
 

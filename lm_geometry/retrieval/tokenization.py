@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 from scipy import sparse
 from tokenizers import Tokenizer
 
+from lm_geometry.checkpoints.tokenizer_file import read_tokenizer
+
 STUDY_MAX_LENGTH = 2048
 """Tokens that a text is cut to, special tokens counted inside."""
 
@@ -23,15 +25,10 @@ def load_tokenizer(path: Path, *, max_length: int = STUDY_MAX_LENGTH) -> Tokeniz
     ValueError
         If the file is no tokenizer, or ``max_length`` leaves no room beside the special tokens.
     """
-    try:
-        # Tokenizer.from_file answers every kind of broken file with a bare Exception; from_buffer with ValueError.
-        tokenizer = Tokenizer.from_buffer(Path(path).read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not a tokenizer.json ({error})") from error
+    tokenizer = read_tokenizer(path)
     special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if max_length <= special:
-        raise ValueError(f"max_length: {max_length} leaves no room beside {special} special tokens")
-    tokenizer.no_padding()
+        raise ValueError(f"max_length: {max_length} leaves no room beside {special} special tokens; raise it")
     tokenizer.enable_truncation(max_length=max_length)
     return tokenizer
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from lm_geometry.provenance.carriers import html_element
 from lm_geometry.summary.checkpoints import about_checkpoints
 from lm_geometry.summary.dynamics import about_dynamics, geometry_gaps
 from lm_geometry.summary.embedding_tables import about_embedding_tables, gaps_of_tables
@@ -18,6 +19,11 @@ from lm_geometry.summary.judgement import about_claims, about_published
 from lm_geometry.summary.markup import CSS, paragraph, table, url
 from lm_geometry.summary.scores import about_scores, score_gaps
 from lm_geometry.wording import listing
+
+PRINTING = (
+    "Every file of this run says which code, settings and data made it: python -m lm_geometry.provenance FILE, in the "
+    "project's folder, prints it."
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ def render(
     claims: pa.Table | None = None,
     published: pa.Table | None = None,
     provenance: Mapping[str, Any] | None = None,
+    made_by: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the page as HTML.
 
@@ -70,6 +77,8 @@ def render(
         The tables ``claims`` and ``published_comparison``: what the studies said, tested and beside ours.
     provenance : mapping, optional
         What made each table, by the table's name.
+    made_by : mapping, optional
+        What made the page itself; stands in its head, where a browser does not show it.
     """
     scores_frame, geometry_frame = _frame(scores), _frame(geometry)
     tables_frame, training_frame = _frame(embedding_geometry), _frame(training)
@@ -93,12 +102,14 @@ def render(
         "<h2>Gaps</h2>",
         *_gaps(gaps),
         "<h2>What made this</h2>",
+        paragraph(PRINTING),
         *_provenance(provenance or {}),
     ]
+    facts = f"{html_element(made_by)}\n" if made_by else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n{facts}</head>\n<body>\n"
         + "\n".join(filter(None, body))
         + "\n</body>\n</html>\n"
     )

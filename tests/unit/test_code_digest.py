@@ -51,6 +51,41 @@ def test_words_are_not_code(project):
     assert digest(project) == before
 
 
+def test_words_below_a_constant_are_not_code(project):
+    far = project / "lm_geometry" / "rooms" / "far.py"
+    before = digest(project)
+    far.write_text('far = (\n    1\n)\n"""What it is, in one way or another."""\n')
+    assert digest(project) == before
+
+
+# Code that does different things, and that a careless digest takes for the same.
+UNLIKE = [
+    "x = 1", "x = 1.0", "x = True", "x = '1'", "x = b'1'", "x = 1j", "x = ...", "x = None", "x = -1", "x = ''",
+    "x = ' '", "x = {}", "x = []", "x = ()", "x = [1, 2]", "x = (1, 2)", "x = {1, 2}", "x = {1: 2}", "x = [[1], 2]",
+    "x = [[1, 2]]", "x = {**y}", "x = [*y]", "x = f'{y}'", "x = f'{y!r}'", "x = f'{y:1}'", "x = '{y}'",
+    "x = 'Constant(value=1)'", "x: int = 1", "x: int", "y = 1", "x += 1", "x == 1", "x != 1", "x < 1", "x <= 1",
+    "x is None", "x is not None", "def f(): return", "def f(): return None", "def f(): yield", "def f(x, y): pass",
+    "def f(x, /, y): pass", "def f(x, *, y): pass", "def f(x, *, y=None): pass", "def f(x, y=None): pass",
+    "def f(*x, y): pass", "async def f(): pass", "lambda x: x", "lambda *x: x", "lambda x=1: x", "f(x)", "f(*x)",
+    "f(**x)", "f(x=x)", "x[1]", "x[1:]", "x[:1]", "x[::1]", "import x", "from x import x", "from y import x",
+    "import x as y", "import x, y", "global x", "del x", "if x: y", "if x: y\nelse: z", "if x:\n    y\n    z",
+    "if x: y\nz", "while x: y", "for x in y: z", "with x: y", "with x as z: y", "try: x\nexcept y: z",
+    "try: x\nfinally: z", "try: x\nexcept y: z\nelse: z", "assert x", "raise x", "x and y", "x or y", "not x",
+    "x if y else z", "[x for x in y]", "{x for x in y}", "(x for x in y)", "{x: x for x in y}", "[x for x in y if x]",
+    "x.y", "(x := 1)", "class x: y = 1", "class x(y): y = 1", "@y\nclass x: y = 1", "match x:\n    case 1: y",
+    "match x:\n    case None: y", "match x:\n    case _: y",
+]  # fmt: skip
+
+
+def test_code_that_does_something_else_has_another_digest(project):
+    script = project / "scripts" / "do_it.py"
+    digests = {}
+    for code in UNLIKE:
+        script.write_text(code + "\n")
+        digests.setdefault(code_digest(script, project), []).append(code)
+    assert not [alike for alike in digests.values() if len(alike) > 1]
+
+
 def test_moved_project_has_the_same_digest(project, tmp_path):
     before = digest(project)
     moved = tmp_path / "moved"

@@ -53,6 +53,20 @@ def test_carriage_returns_blank_lines_numeric_ids_and_a_missing_header_are_taken
     assert found.judgements == {"q1": {"7": 1}, "q2": {"8": 1}}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text(folder):
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    found = read_beir_folder(folder)
+    assert list(found.documents) == ["d1", "d2"]
+    assert found.judgements == {"q1": {"d1": 1, "d2": 0}, "q2": {"d2": 2}}
+
+
+def test_single_empty_texts_are_taken(folder):
+    (folder / "corpus.jsonl").write_text(json_lines([*DOCUMENTS, {"_id": "d3", "text": ""}]), encoding="utf-8")
+    (folder / "queries.jsonl").write_text(json_lines([*QUERIES, {"_id": "q3", "text": " "}]), encoding="utf-8")
+    assert len(read_beir_folder(folder).documents) == 3
+
+
 def test_another_single_judgements_file_is_taken_and_several_are_not(folder):
     (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "dev.tsv")
     assert len(read_beir_folder(folder).judgements) == 2

@@ -2,6 +2,8 @@
 
 import copy
 import datetime
+import lzma
+import os
 import re
 from pathlib import Path
 
@@ -71,6 +73,7 @@ def base(tmp_path_factory):
     for name in [*names.split(), *beir.split()]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}", encoding="utf-8")
+    os.truncate(folder / "corpus.txt", 512 * 512)  # as many bytes as GOOD wants characters
     return folder
 
 
@@ -264,7 +267,8 @@ BAD = [
      "tokenizer.json"),
     # files
     ("results_dir", "corpus.txt", "results_dir: 'corpus.txt': is a file; name a folder"),
-    ("results_dir", "{model}", "results_dir: '{model}': must be the path of a folder, without braces"),
+    ("results_dir", "{model}", "results_dir: '{model}': must be the path of a folder, without braces or control "
+     "characters"),
     (f"{SCALING}/collection/path", "./nowhere", f"{SCALING}.collection.path: './nowhere': no such folder "
      "(BASE/nowhere)"),
     (f"{SCALING}/collection/path", "corpus.txt", f"{SCALING}.collection.path: 'corpus.txt': is a file; name the "
@@ -562,7 +566,7 @@ ANNOTATIONS = {
 }  # fmt: skip
 REFUSING = {
     "type", "pattern", "enum", "required", "additionalProperties", "uniqueItems", "minItems", "minProperties",
-    "minimum", "maximum",
+    "minimum", "maximum", "maxLength",
 }  # fmt: skip
 
 
@@ -678,6 +682,41 @@ def test_chunks_counted_in_tokens_name_a_model_of_the_config(tmp_path):
     (line,) = find_errors(config, base=tmp_path)
     assert "is not among the models" in line
     assert "neox-64" in line
+
+
+def test_a_model_may_be_there_for_its_tokenizer_alone(tmp_path):
+    config = _followed(["step0"])
+    config["models"]["bert"] = {"source": "embedded:bert-64", "suite": "Other"}
+    assert "no study uses this model" in find_errors(config, base=tmp_path)[0]
+    config["representation_dynamics"]["chunk_tokens"] = {"length": 128, "tokenizer": "bert"}
+    assert find_errors(config, base=tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "revisions", "n_errors"),
+    [
+        (r"step(\d+)", ["step1", "step01", "step001"], 2),
+        (r"\w+-step(\d+)", ["a-step1", "b-step1"], 1),
+        (r"step(\d+)", ["step1", "step10", "step100"], 0),
+        (r"step(\d+)", ["step0", "step{0,1}"], 0),
+        (r"step(\d+)?", ["step", "step1"], 1),  # of no step, which is the one error
+        ("step", ["step1", "step2"], 1),  # of no group
+    ],
+)
+def test_a_step_has_one_revision(tmp_path, pattern, revisions, n_errors):
+    config = _followed(revisions)
+    config["models"]["neox-64"]["source"] = "owner/name"
+    config["representation_dynamics"]["step_pattern"] = pattern
+    assert len(find_errors(config, base=tmp_path)) == n_errors
+
+
+def test_a_corpus_is_as_long_as_its_bytes_only_where_it_is_not_packed(base):
+    assert find_errors(changed(f"{DYNAMICS}/n_chunks", 513), base=base) == [
+        f"{DYNAMICS}.corpus.path: './corpus.txt': holds 262,144 bytes, and n_chunks x chunk_characters = 513 x 512 = "
+        "262,656 characters are asked for; give more text, or lower either"
+    ]
+    (base / "corpus.xz").write_bytes(lzma.compress(b"An ant walks."))
+    assert find_errors(changed(f"{DYNAMICS}/corpus/path", "corpus.xz"), base=base) == []
 
 
 def test_chunks_counted_in_tokens_must_fill_the_batches(tmp_path):

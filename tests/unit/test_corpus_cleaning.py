@@ -119,6 +119,27 @@ def test_memory_does_not_grow_with_the_dump():
     assert peak < 4_000_000
 
 
+def test_a_dump_without_line_breaks_reads_the_same():
+    data = (HEADER + page("An ant.") + page("A bee.") + "</mediawiki>").encode()
+    assert list(read_dump(io.BytesIO(data.replace(b"\n", b"")))) == list(read_dump(io.BytesIO(data)))
+
+
+def test_a_text_that_never_ends_is_told_before_it_fills_the_memory():
+    class Endless(io.RawIOBase):
+        """A page whose text is never closed."""
+
+        n_read = 0
+
+        def read(self, size=-1):
+            self.n_read += size
+            return b"<page><revision><text>" if self.n_read == size else b"ant " * (size // 4)
+
+    stream = Endless()
+    with pytest.raises(ValueError, match=r"no tag within 1[67],\d{3},\d{3} bytes"):
+        list(read_dump(stream))
+    assert stream.n_read < 20 << 20
+
+
 def test_the_last_revision_counts():
     data = (HEADER + page("old", "new") + "</mediawiki>").encode()
     assert list(read_dump(io.BytesIO(data))) == ["new"]
@@ -236,8 +257,9 @@ def test_pages_come_back_as_they_were_written(tmp_path, monkeypatch, block):
 def test_chunks_of_the_real_prefix(tmp_path, shared_data):
     source = shared_data / "enwik8_prefix" / "enwik8_first_4154399.bin.xz"
     raw, cleaned, statistics = (tmp_path / name for name in ("raw", "clean.txt", "statistics.parquet"))
-    fetch_enwik8(files=[source], raw=raw, path=str(source), cache_dir="unused")
-    clean_enwik8(raw=raw, clean=cleaned, statistics=statistics)
+    listing = tmp_path / "raw.parquet"
+    fetch_enwik8(files=[source], raw=raw, listing=listing, path=str(source), cache_dir="unused")
+    clean_enwik8(raw=raw, clean=cleaned, statistics=statistics, origins=[listing])
     (row,) = read_table(statistics).to_pylist()
     # Size, digest, page count and the cut are stated by the data's own README; 491 whole pages, one unfinished.
     assert row["raw_bytes"] == 4_154_399

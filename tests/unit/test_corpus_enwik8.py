@@ -8,11 +8,14 @@ import io
 import lzma
 import threading
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
+from lm_geometry import provenance
 from lm_geometry.corpus.enwik8 import ENWIK8, Identity, copy_unpacked, download, fetch_published_enwik8
+from lm_geometry.tables.files import read_table
 from scripts.fetch_enwik8 import fetch_enwik8
 
 # Incompressible, and longer than a block, so that a cut archive is cut inside the data.
@@ -39,8 +42,12 @@ PACKED = {
 def test_every_kind_is_told_by_its_bytes_and_not_by_its_name(tmp_path, kind):
     source = tmp_path / "corpus.gz"
     source.write_bytes(PACKED.get(kind, DATA))
-    fetch_enwik8(files=[source], raw=tmp_path / "out" / "raw", path=str(source), cache_dir=str(tmp_path))
-    assert (tmp_path / "out" / "raw").read_bytes() == DATA
+    raw, listing = (tmp_path / "out" / name for name in ("raw", "raw.parquet"))
+    fetch_enwik8(files=[source], raw=raw, listing=listing, path=str(source), cache_dir=str(tmp_path))
+    assert raw.read_bytes() == DATA
+    digest = hashlib.sha256(DATA).hexdigest()
+    assert provenance.read(listing)["origin"] == {"corpus_sha256": digest}
+    assert read_table(listing).to_pylist() == [{"path": "raw", "size": len(DATA), "sha256": digest}]
 
 
 @pytest.mark.parametrize("kind", PACKED)
@@ -80,6 +87,23 @@ def test_a_zip_must_hold_one_file_apart_from_the_mac_shadow(tmp_path):
         copy_unpacked(source, tmp_path / "raw")
 
 
+def test_a_zip_s_member_is_read_wherever_its_name_points(tmp_path):
+    source = tmp_path / "corpus.zip"
+    source.write_bytes(zipped(**{"../../outside": b"text"}))
+    copy_unpacked(source, tmp_path / "in" / "raw")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["corpus.zip", "in", "raw"]
+
+
+@pytest.mark.parametrize(("n_bytes", "refused"), [(1 << 24, False), ((1 << 24) + 1, True)])
+def test_what_packs_better_than_text_is_taken_while_it_is_short(tmp_path, n_bytes, refused):
+    source = tmp_path / "corpus.gz"
+    source.write_bytes(gzip.compress(b"a" * n_bytes))
+    assert source.stat().st_size * 250 < n_bytes
+    with pytest.raises(ValueError, match="no text packs to less") if refused else nullcontext():
+        copy_unpacked(source, tmp_path / "raw")
+    assert (tmp_path / "raw").exists() is not refused
+
+
 @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["plain", "gzip"])
 def test_an_empty_file_is_an_error(tmp_path, content):
     source = tmp_path / "corpus"
@@ -90,7 +114,8 @@ def test_an_empty_file_is_an_error(tmp_path, content):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere is no file"):
-        fetch_enwik8(files=[], raw=tmp_path / "raw", path=str(tmp_path / "nowhere"), cache_dir=str(tmp_path))
+        nowhere = str(tmp_path / "nowhere")
+        fetch_enwik8(files=[], raw=tmp_path / "raw", listing=tmp_path / "l", path=nowhere, cache_dir=str(tmp_path))
 
 
 def test_the_pinned_identity_is_the_published_one():

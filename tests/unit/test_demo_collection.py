@@ -72,7 +72,7 @@ def test_the_files_are_a_collection_in_beirs_shape(tmp_path):
     passages = read_prose()
     prose = write_prose(tmp_path / "prose.parquet", passages)
     corpus, asked, judged = (tmp_path / name for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"))
-    make_collection(prose=prose, corpus=corpus, queries=asked, judgements=judged)
+    make_collection(prose=prose, corpus=corpus, queries=asked, judgements=judged, listing=tmp_path / "listing.parquet")
     documents = {row["_id"]: row for row in map(json.loads, corpus.read_text("utf-8").split("\n")[:-1])}
     questions = {row["_id"]: row["text"] for row in map(json.loads, asked.read_text("utf-8").split("\n")[:-1])}
     with judged.open(newline="") as file:
@@ -90,4 +90,5 @@ def test_the_files_are_a_collection_in_beirs_shape(tmp_path):
 def test_prose_without_pairs_is_refused(tmp_path):
     prose = write_prose(tmp_path / "prose.parquet", [Passage("m", "m", "Short.")])
     with pytest.raises(ValueError, match=r"prose\.parquet: no docstring with a summary line"):
-        make_collection(prose=prose, corpus=tmp_path / "c", queries=tmp_path / "q", judgements=tmp_path / "j")
+        outputs = {name: tmp_path / name for name in ("corpus", "queries", "judgements", "listing")}
+        make_collection(prose=prose, **outputs)

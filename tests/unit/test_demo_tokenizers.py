@@ -37,6 +37,7 @@ def folder(request, tmp_path_factory, texts):
         prose=folder / "prose.parquet",
         tokenizer=folder / "tokenizer.json",
         tokenizer_config=folder / "tokenizer_config.json",
+        listing=folder / "listing.parquet",
         recipe=request.param,
     )
     # AutoTokenizer chooses its class by the model beside the files.
@@ -74,7 +75,12 @@ def test_training_twice_gives_the_same_tokenizer(folder, texts):
 
 
 def test_the_prose_is_tokenized_without_special_tokens(folder, texts):
-    tokenize_prose(prose=folder / "prose.parquet", tokenizer=folder / "tokenizer.json", tokens=folder / "tokens")
+    tokenize_prose(
+        prose=folder / "prose.parquet",
+        tokenizer=folder / "tokenizer.json",
+        tokenizer_listing=folder / "listing.parquet",
+        tokens=folder / "tokens",
+    )
     rows = read_table(folder / "tokens").to_pylist()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert [tokenizer.decode(row["token_ids"], skip_special_tokens=False) for row in rows] == texts

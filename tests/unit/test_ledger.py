@@ -186,7 +186,7 @@ def test_a_shard_of_any_name_that_the_index_gives_is_a_weight_file(tmp_path):
         ({"config.json": "{}", "model.safetensors.index.json": '{"weight_map": {}}'}, "names no tensor"),
         (
             {"config.json": "{}", "model.safetensors.index.json": '{"weight_map": {"x": "model-1.safetensors"}}'},
-            "model-1.safetensors is not among the 2 listed files",
+            "index.json names model-1.safetensors, which is not among the 2 listed files",
         ),
         (
             {"config.json": "{}", "model.safetensors.index.json": '{"weight_map": {"x": "../a.safetensors"}}'},

@@ -5,85 +5,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_graph import JOBS
 
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
 
-TINY_GRAPH = {
-    "all": 1,
-    "extract_prose": 1,
-    "make_dump": 1,
-    "make_collection": 1,
-    "train_tokenizer": 2,
-    "tokenize_prose": 2,
-    "train_model": 2,
-    "check_training": 1,
-    "resolve_model": 3,
-    "find_duplicate_checkpoints": 1,
-    "collect_ledger": 1,
-    "fetch_tokenizer": 2,
-    "extract_embedding_table": 2,
-    "fetch_checkpoint": 3,
-    "fetch_collection": 1,
-    "tokenize_collection": 1,
-    "pool_collection": 2,
-    "find_principal_components": 1,
-    "score_variants": 2,
-    "score_random_columns": 1,
-    "score_random_tokenizer": 1,
-    "collect_retrieval_scores": 1,
-    "compare_scores": 1,
-    "compare_published": 1,
-    "judge_scaling_claims": 1,
-    "write_mteb_results": 1,
-    "measure_embedding_table": 1,
-    "collect_embedding_geometry": 1,
-    "compare_embedding_tables": 2,
-    "collect_embedding_training": 1,
-    "fetch_enwik8": 1,
-    "clean_enwik8": 1,
-    "sample_chunks": 1,
-    "dump_hidden_states": 3,
-    "measure_geometry": 3,
-    "collect_geometry": 1,
-    "compare_geometry": 1,
-    "judge_dynamics_claims": 1,
-    "collect_claims": 1,
-    "plot_suite_scaling": 1,
-    "plot_all_suites": 1,
-    "plot_random_baselines": 1,
-    "plot_embedding_geometry": 1,
-    "plot_embedding_training": 1,
-    "plot_profiles": 1,
-    "plot_dimension_scale": 1,
-    "plot_training_dimension": 1,
-    "plot_training_anisotropy": 1,
-    "plot_training_heatmap": 1,
-    "write_summary": 1,
-}
-
 
 @pytest.fixture
 def fresh(tmp_path):
-    from conftest import new_checkout
+    from checkout import new_checkout
 
     return new_checkout(tmp_path / "project")
 
 
 def test_whole_graph_is_as_expected(fresh):
-    assert fresh.rules_to_run() == TINY_GRAPH
+    assert fresh.rules_to_run() == JOBS
 
 
 def test_streamed_states_are_measured_by_the_rule_that_makes_them(fresh):
     fresh.edit("tiny.yaml", "keep_hidden_states: true", "hidden_states: stream")
-    expected = {name: count for name, count in TINY_GRAPH.items() if name != "measure_geometry"}
+    expected = {name: count for name, count in JOBS.items() if name != "measure_geometry"}
     expected["stream_geometry"] = expected.pop("dump_hidden_states")
     assert fresh.rules_to_run() == expected
 
 
 def test_chunks_may_be_counted_by_the_tokenizer_of_a_model(fresh):
     fresh.edit("tiny.yaml", "chunk_characters: 256", "chunk_tokens: {length: 64, tokenizer: tiny-bert}")
-    assert fresh.rules_to_run() == TINY_GRAPH
+    assert fresh.rules_to_run() == JOBS
 
 
 def test_one_file_of_weights_is_a_model_and_an_absent_one_is_said_to_be_left_out(fresh):
@@ -92,10 +40,10 @@ def test_one_file_of_weights_is_a_model_and_an_absent_one_is_said_to_be_left_out
     fresh.edit("tiny.yaml", "embedding_scaling:", f"{entry}\nembedding_scaling:")
     said = fresh.run("--dry-run")
     assert "left out: one: ./one.pt does not exist" in said
-    assert fresh.rules_to_run() == TINY_GRAPH
+    assert fresh.rules_to_run() == JOBS
     (fresh.folder / "one.pt").write_bytes(b"weights")
     rules = fresh.rules_to_run()
-    more = {name: count - TINY_GRAPH[name] for name, count in rules.items() if count != TINY_GRAPH[name]}
+    more = {name: count - JOBS[name] for name, count in rules.items() if count != JOBS[name]}
     of_a_table = ("extract_embedding_table", "pool_collection", "find_principal_components", "score_variants")
     assert more == {"resolve_model": 1, "measure_embedding_table": 1, **dict.fromkeys(of_a_table, 1)}
 
@@ -128,7 +76,7 @@ def test_from_a_foreign_folder_with_snakefile_and_directory(fresh, tmp_path):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     options = ("-s", str(fresh.folder / "Snakefile"), "-d", str(work))
-    assert fresh.rules_to_run(*options, cwd=foreign, config=str(fresh.folder / "tiny.yaml")) == TINY_GRAPH
+    assert fresh.rules_to_run(*options, cwd=foreign, config=str(fresh.folder / "tiny.yaml")) == JOBS
     assert not list(foreign.iterdir())
 
 

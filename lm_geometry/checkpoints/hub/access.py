@@ -71,11 +71,14 @@ def patiently(call: Callable[[], _Answer], patience: Patience) -> _Answer:
             time.sleep(wait)
 
 
-def check_room(folder: Path, needed: int) -> None:
-    """Raise ValueError if the disk of ``folder``, which need not exist yet, has no room for ``needed`` bytes."""
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise ValueError if the disk of ``folder``, which need not exist yet, has no room for what needs the bytes."""
     free = _free_bytes(folder)
     if needed > free:
-        raise ValueError(f"{folder}: the disk is too full: {needed:,} bytes are needed, {free:,} are free; make room")
+        raise ValueError(
+            f"{folder}: the disk is too full for {what}: {needed:,} bytes are needed, {free:,} are free; make room, or "
+            "set `cache_dir` to a folder on a larger disk"
+        )
 
 
 @contextmanager
@@ -99,9 +102,14 @@ def _free_bytes(folder: Path) -> int:
 
 @contextmanager
 def in_one_line(
-    repository: str, revision: str, endpoint: str | None = None, *, only_answers: bool = False
+    repository: str,
+    revision: str,
+    endpoint: str | None = None,
+    *,
+    file: str = "a file",
+    only_answers: bool = False,
 ) -> Iterator[None]:
-    """Turn the hub client's errors into a ValueError of one line that names the model and the fix.
+    """Turn the hub client's errors into a ValueError of one line that names the model, the file and the fix.
 
     With ``only_answers`` a connection that fails is left to the caller, who may try again.
     """
@@ -112,14 +120,23 @@ def in_one_line(
     except errors.RevisionNotFoundError as error:
         raise ValueError(unknown_revision(repository, revision, _branches(repository, endpoint))) from error
     except errors.LocalEntryNotFoundError as error:
-        reason = why_unreachable(error.__cause__) if error.__cause__ else None
-        raise ValueError(_unreachable(repository, revision, reason or "no network")) from error
+        cause = error.__cause__
+        reason = (why_unreachable(cause) or first_line(cause)) if cause else "no network"
+        raise ValueError(_unreachable(repository, revision, reason)) from error
     except errors.EntryNotFoundError as error:
-        raise ValueError(f"{repository} ({revision}): the hub lists the file but does not have it") from error
+        raise ValueError(
+            f"{repository} ({revision}): the hub lists {file} but does not have it; try again later, or take another "
+            "revision"
+        ) from error
     except (errors.OfflineModeIsEnabled, errors.HTTPError) as error:
         if only_answers and not isinstance(error, (errors.OfflineModeIsEnabled, errors.HfHubHTTPError)):
             raise
         raise ValueError(_refusal(repository, revision, endpoint, error)) from error
+    except OSError as error:
+        # Not about the disk: a file that is longer or shorter than the hub said.
+        if error.errno is not None:
+            raise
+        raise ValueError(f"{repository} ({revision}): {file}: {first_line(error)} Run again") from error
 
 
 def _refusal(repository: str, revision: str, endpoint: str | None, error: Exception) -> str:
@@ -142,7 +159,10 @@ def _refusal(repository: str, revision: str, endpoint: str | None, error: Except
     status = error.response.status_code
     if status == 401 and token():
         return f"{repository}: {address(endpoint)} does not know the token in HF_TOKEN: make a new one, or unset it"
-    return f"{repository} ({revision}): the hub refused the request with {status}"
+    return (
+        f"{repository} ({revision}): the hub refused the request with {status}; try again later, and check HF_ENDPOINT "
+        "or a proxy if you set one"
+    )
 
 
 def _unreachable(repository: str, revision: str, reason: str) -> str:

@@ -11,17 +11,16 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event, Lock
-from time import monotonic
 from typing import Any, BinaryIO
 
 from lm_geometry.checkpoints.byte_source import Ranges, check_range
 from lm_geometry.checkpoints.file_names import checked_path
-from lm_geometry.checkpoints.hub.access import check_room, disk_errors, in_one_line, token
-from lm_geometry.checkpoints.hub.patience import TRANSIENT, Patience, retry_after
+from lm_geometry.checkpoints.hub.access import check_room, disk_errors
+from lm_geometry.checkpoints.hub.patience import Patience
 from lm_geometry.checkpoints.hub.pieces import AbsentError, Pieces, Span
 from lm_geometry.checkpoints.hub.progress import Progress
+from lm_geometry.checkpoints.hub.stream import BrokenError, StoppedError, Stream
 from lm_geometry.checkpoints.listed_file import ListedFile
-from lm_geometry.checkpoints.revision import first_line
 
 log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -31,20 +30,8 @@ PIECE_BYTES = 64 << 20
 THREADS = 4
 
 
-class _BrokenError(Exception):
-    """An answer that is not the right one, or breaks off; the next may be better."""
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
 class _ChangedError(Exception):
     """The file on the hub is not the one that the earlier pieces are of."""
-
-
-class _StoppedError(Exception):
-    """Another piece failed, so that this one need not go on."""
 
 
 class RemoteFile:
@@ -86,9 +73,8 @@ class RemoteFile:
         self.name = checked_path(file.path)
         self.size = file.size
         self.network_bytes = 0
-        self._repository, self._commit, self._sha256 = repository, commit, file.sha256
-        self._endpoint = endpoint and endpoint.rstrip("/")
-        self._patience = patience or Patience()
+        self._commit, self._sha256 = commit, file.sha256
+        self._stream = Stream(repository, commit, self.name, endpoint and endpoint.rstrip("/"), patience or Patience())
         self._piece_bytes, self._threads = piece_bytes, threads
         self._pieces = Pieces(Path(cache_dir) / "ranges" / repository.replace("/", "--") / commit / file.path)
         self._asked = Ranges()
@@ -115,7 +101,7 @@ class RemoteFile:
                 return self._pieces.read(start, start + length)
             except AbsentError:
                 self._have(start, start + length)
-        raise ValueError(f"{self._repository}/{self.name}: its pieces vanish from {self._pieces.folder} while read")
+        raise ValueError(f"{self._stream.name}: its pieces vanish from {self._pieces.folder} while read")
 
     def fetch(self, start: int, length: int) -> None:
         """Have a range on this machine; what broke off earlier is taken up where it broke.
@@ -143,15 +129,14 @@ class RemoteFile:
             try:
                 self._fill(start, end)
             except _ChangedError as error:
-                log.warning("%s/%s: %s; fetching it anew", self._repository, self.name, error)
+                log.warning("%s: %s; fetching it anew", self._stream.name, error)
                 self._start_anew()
                 try:
                     self._fill(start, end)
                 except _ChangedError as again:
                     self._start_anew()
                     raise ValueError(
-                        f"{self._repository}/{self.name}: {again}, again and again; its pieces were discarded: "
-                        "list the model anew"
+                        f"{self._stream.name}: {again}, again and again; its pieces were discarded: list the model anew"
                     ) from again
 
     def _start_anew(self) -> None:
@@ -166,7 +151,7 @@ class RemoteFile:
             raise _ChangedError(f"its pieces are of sha256 {etag[:16]}… where {self._sha256[:16]}… was listed")
         spans = self._pieces.missing(start, end, self._piece_bytes)
         total = sum(last - first - self._pieces.part_bytes((first, last)) for first, last in spans)
-        check_room(self._pieces.folder, total)
+        check_room(self._pieces.folder, total, self._stream.name)
         with disk_errors(self._pieces.folder, total), Progress(self.name, total) as progress:
             self._fetch_all(spans, progress)
         self._pieces.missing(start, end, self._piece_bytes)
@@ -183,12 +168,12 @@ class RemoteFile:
             stop.set()
             pool.shutdown(cancel_futures=True)
         failures = [future.exception() for future in futures if not future.cancelled() and future.exception()]
-        for failure in sorted(failures, key=lambda error: isinstance(error, _StoppedError)):
+        for failure in sorted(failures, key=lambda error: isinstance(error, StoppedError)):
             raise failure
 
     def _fetch_or_stop(self, span: Span, stop: Event, progress: Progress) -> None:
         if stop.is_set():
-            raise _StoppedError
+            raise StoppedError
         try:
             self._fetch_piece(span, stop, progress)
         except BaseException:
@@ -196,47 +181,22 @@ class RemoteFile:
             raise
 
     def _fetch_piece(self, span: Span, stop: Event, progress: Progress) -> None:
-        failures = 0
-        while (here := self._pieces.part_bytes(span)) < span[1] - span[0]:
-            try:
-                self._stream(span, here, stop, progress)
-            except _BrokenError as error:
-                gain = self._pieces.part_bytes(span) - here
-                failures = 1 if gain >= self._patience.worthwhile else failures + 1
-                self._wait(span, error, failures, stop)
+        self._stream.fill(
+            lambda: span[1] - span[0] - self._pieces.part_bytes(span),
+            lambda: self._go_on(span, stop, progress),
+            f"{self._stream.name}: bytes {span[0]} to {span[1]}",
+            stop,
+        )
         self._pieces.finish(span)
 
-    def _wait(self, span: Span, error: _BrokenError, failures: int, stop: Event) -> None:
-        what = f"{self._repository}/{self.name}: bytes {span[0]} to {span[1]}: {error}"
-        if failures >= self._patience.attempts:
-            raise ValueError(f"{what}; given up after {failures} attempts: run again to go on from here") from error
-        seconds = self._patience.wait(failures, error.retry_after)
-        log.info("%s; attempt %d of %d in %.1f s", what, failures + 1, self._patience.attempts, seconds)
-        if stop.wait(seconds):
-            raise _StoppedError
-
-    def _stream(self, span: Span, here: int, stop: Event, progress: Progress) -> None:
+    def _go_on(self, span: Span, stop: Event, progress: Progress) -> None:
         """Ask for what is missing of a piece and append it to its part."""
-        from huggingface_hub import errors, get_session, hf_hub_url
-        from huggingface_hub.utils import build_hf_headers
-
+        here = self._pieces.part_bytes(span)
         first, end = span[0] + here, span[1]
-        url = hf_hub_url(self._repository, self.name, revision=self._commit, endpoint=self._endpoint)
-        asked = {"Range": f"bytes={first}-{end - 1}", "Accept-Encoding": "identity"}
-        headers = build_hf_headers(token=token(), headers=asked)
-        try:
-            with (
-                in_one_line(self._repository, self._commit, self._endpoint, only_answers=True),
-                get_session().stream("GET", url, headers=headers, timeout=self._patience.silence) as answer,
-            ):
-                _refuse_status(answer)
-                _refuse_other_bytes(answer, first, end, self.size)
-                self._refuse_other_file(answer)
-                self._append(answer.iter_raw(), span, here, stop, progress)
-        except errors.HTTPError as error:
-            raise _BrokenError(first_line(error)) from error
-        if self._pieces.part_bytes(span) < end - span[0]:
-            raise _BrokenError("the answer was too short")
+        with self._stream.answer(f"{first}-{end - 1}") as answer:
+            _refuse_other_bytes(answer, first, end, self.size)
+            self._refuse_other_file(answer)
+            self._append(answer.iter_raw(), span, here, stop, progress)
 
     def _append(self, chunks: Iterable[bytes], span: Span, here: int, stop: Event, progress: Progress) -> None:
         part = self._pieces.part(span)
@@ -250,19 +210,13 @@ class RemoteFile:
                 self._pieces.seal(span, stream)
 
     def _write(self, chunks: Iterable[bytes], stream: BinaryIO, stop: Event, progress: Progress) -> None:
-        begun, come = monotonic(), 0
-        for chunk in chunks:
+        for chunk in self._stream.moving(chunks):
             stream.write(chunk)
             progress.add(len(chunk))
-            come += len(chunk)
             with self._lock:
                 self.network_bytes += len(chunk)
             if stop.is_set():
-                raise _StoppedError
-            if (seconds := monotonic() - begun) >= self._patience.silence:
-                if come < self._patience.slowest * seconds:
-                    raise _BrokenError(f"it trickles at {come / seconds:.0f} bytes per second")
-                begun, come = monotonic(), 0
+                raise StoppedError
 
     def _refuse_other_file(self, answer: Any) -> None:
         """Check commit and entity tag, the hub's own and that of the server it sent us to."""
@@ -275,7 +229,7 @@ class RemoteFile:
         served = answer.headers.get("ETag")
         etag = _plain(linked or served or "")
         if not etag:
-            raise _BrokenError("the answer has no ETag")
+            raise BrokenError("the answer has no ETag")
         if self._is_of_another_file(etag):
             raise _ChangedError(f"the hub serves sha256 {etag[:16]}… where {self._sha256[:16]}… was listed")
         with self._lock:
@@ -295,27 +249,16 @@ def _plain(etag: str) -> str:
     return etag.strip().removeprefix("W/").strip('"')
 
 
-def _refuse_status(answer: Any) -> None:
-    from huggingface_hub.utils import hf_raise_for_status
-
-    status = answer.status_code
-    # A signed address that the hub sent us to may have expired; the hub itself means what it refuses.
-    elsewhere = bool(answer.history) and "X-Error-Code" not in answer.headers
-    if status in TRANSIENT or status >= 500 or (status >= 400 and elsewhere):
-        raise _BrokenError(f"the server answered {status}", retry_after(answer.headers))
-    hf_raise_for_status(answer)
-    if status != 206:
-        raise _BrokenError(f"the server answered {status} where a range (206) was asked for")
-
-
 def _refuse_other_bytes(answer: Any, first: int, end: int, size: int) -> None:
     """Check that an answer is the range [first, end) of a file of that size, and nothing else."""
+    if answer.status_code != 206:
+        raise BrokenError(f"the server answered {answer.status_code} where a range (206) was asked for")
     headers = answer.headers
     if headers.get("Content-Encoding", "identity") != "identity":
-        raise _BrokenError(f"the answer is encoded ({headers['Content-Encoding']})")
+        raise BrokenError(f"the answer is encoded ({headers['Content-Encoding']})")
     if headers.get("Content-Type", "").startswith("multipart/"):
-        raise _BrokenError("the answer has several parts")
+        raise BrokenError("the answer has several parts")
     expected = {"Content-Range": f"bytes {first}-{end - 1}/{size}", "Content-Length": str(end - first)}
     for name, value in expected.items():
         if " ".join(headers.get(name, "").split()) != value:
-            raise _BrokenError(f"{name} is {headers.get(name)!r}, where {value!r} was expected")
+            raise BrokenError(f"{name} is {headers.get(name)!r}, where {value!r} was expected")

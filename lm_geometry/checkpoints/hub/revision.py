@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lm_geometry.checkpoints.file_names import checked_listing, checked_path
-from lm_geometry.checkpoints.hub.access import disk_errors, in_one_line, patiently, token, why_unreachable
+from lm_geometry.checkpoints.hub import cached_file
+from lm_geometry.checkpoints.hub.access import address, disk_errors, in_one_line, patiently, token, why_unreachable
 from lm_geometry.checkpoints.hub.patience import Patience
 from lm_geometry.checkpoints.hub.ranges import RemoteFile
 from lm_geometry.checkpoints.listed_file import ListedFile, role_of
-from lm_geometry.checkpoints.revision import first_line
+from lm_geometry.checkpoints.revision import first_line, one_line
 from lm_geometry.tables.files import write_text
 
 log = logging.getLogger(__name__)
@@ -96,8 +97,10 @@ class HubRevision:
         """
         from huggingface_hub import hf_hub_download
 
-        size = sum(file.size for file in self._listing or [] if file.path == path)
-        with disk_errors(self._cache(), size), in_one_line(self.model_id, self._revision, self._endpoint):
+        listed = next((file for file in self._listing or [] if file.path == path), None)
+        size = listed.size if listed else 0
+        in_words = in_one_line(self.model_id, self._revision, self._endpoint, file=path)
+        with disk_errors(self._cache(), size), in_words:
             found = hf_hub_download(
                 self.model_id,
                 checked_path(path),
@@ -107,7 +110,20 @@ class HubRevision:
                 token=token(),
                 local_files_only=self._offline,
             )
+        self._refuse_other(Path(found), listed)
         return Path(found)
+
+    def _refuse_other(self, local: Path, listed: ListedFile | None) -> None:
+        """Refuse and remove a file of another commit, or a small one that is damaged; large ones are checked later."""
+        if self._commit is not None and self._commit not in local.parts:
+            problem = f"{local} is of another commit than {self._commit}, which was asked for"
+        elif listed is not None and listed.sha256 is None:
+            problem = cached_file.difference(local, listed)
+        else:
+            problem = ""
+        if problem:
+            cached_file.remove(local)
+            raise ValueError(f"{self.model_id}: {local.name}: {problem}; it was removed, run again to fetch it anew")
 
     def open(self, file: ListedFile) -> RemoteFile:
         """Return the file to be read by ranges; nothing is fetched yet."""
@@ -155,8 +171,11 @@ class HubRevision:
             )
             rows = [(file.rfilename, file.size, file.lfs and file.lfs.sha256) for file in info.siblings]
             return self._checked(info.sha, rows)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{self.model_id}: the hub's listing cannot be read ({first_line(error)})") from error
+        except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{self.model_id}: the hub's listing cannot be read ({one_line(error)}): "
+                f"{address(self._endpoint)} or a proxy before it answered something else; check HF_ENDPOINT"
+            ) from error
 
     def _from_kept(self, kept: Path, reason: str) -> tuple[str, list[ListedFile]]:
         try:
@@ -178,5 +197,8 @@ class HubRevision:
         files = [ListedFile(path, role_of(path), size, sha256) for path, size, sha256 in rows]
         for file in files:
             if file.sha256 is not None and not _SHA256.fullmatch(file.sha256):
-                raise ValueError(f"{self.model_id}: its list of files is refused: {file.path!r} has no sha256 digest")
+                raise ValueError(
+                    f"{self.model_id}: its list of files is refused: {file.path!r} has no sha256 digest but "
+                    f"{file.sha256!r}; take the model from another source"
+                )
         return commit, checked_listing(self.model_id, files)

@@ -1,9 +1,6 @@
 """Whole files of a hub repository, in a cache of huggingface_hub's layout, which may be the user's own."""
 
-import hashlib
 import logging
-import re
-import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
@@ -11,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
-from lm_geometry.checkpoints.hub.access import disk_errors, in_one_line, token
+from lm_geometry.checkpoints.hub.access import check_room, disk_errors, in_one_line, token
+from lm_geometry.checkpoints.hub.cached_file import difference
 from lm_geometry.checkpoints.hub.large_file import download, partial_path
 from lm_geometry.checkpoints.hub.patience import Patience
+from lm_geometry.checkpoints.hub.stream import Stream
 from lm_geometry.checkpoints.listed_file import ListedFile
-from lm_geometry.tables.files import file_sha256, write_text
+from lm_geometry.tables.files import write_text
 
 _FILES_AT_ONCE = 4
 
@@ -69,9 +68,8 @@ class CachedRevision:
         Raises
         ------
         ValueError
-            If the hub refuses or cannot be reached, or a file is not the one that is listed; such a file is removed.
-        OSError
-            If the disk has too little room; it is looked at before a byte is fetched.
+            If the hub refuses or cannot be reached, a file is not the one that is listed, which is removed then, or the
+            disk has too little room; it is looked at before a byte is fetched.
         """
         missing = [file for file in files if not self._is_cached(file)]
         if missing:
@@ -126,12 +124,10 @@ class CachedRevision:
             raise ValueError(f"{local}: another job removed the file; run again to fetch it anew")
         if file.sha256 is not None and self._is_stamped(file.sha256, local):
             return
-        difference = _difference(local, file)
-        if difference:
+        found = difference(local, file)
+        if found:
             self._forget(local)
-            raise ValueError(
-                f"{self._repository}: {file.path}: {difference}; it was removed, run again to fetch it anew"
-            )
+            raise ValueError(f"{self._repository}: {file.path}: {found}; it was removed, run again to fetch it anew")
         if file.sha256 is not None:
             self._put_stamp(file.sha256, local)
 
@@ -156,13 +152,7 @@ class CachedRevision:
 
     def _check_space(self, files: Sequence[ListedFile]) -> None:
         needed = sum({file.sha256 or file.path: file.size - self._bytes_there(file) for file in files}.values())
-        there = next(folder for folder in [self._cache_dir, *self._cache_dir.absolute().parents] if folder.exists())
-        free = shutil.disk_usage(there).free
-        if needed > free:
-            raise OSError(
-                f"{self._cache_dir}: {self._repository} needs {_in_words(needed)} more, but {_in_words(free)} are "
-                "free; make room there, or set `cache_dir` to a folder on a larger disk"
-            )
+        check_room(self._cache_dir, needed, self._repository)
 
     def _bytes_there(self, file: ListedFile) -> int:
         if file.sha256 is None:
@@ -187,25 +177,24 @@ class CachedRevision:
                 raise
 
     def _download(self, file: ListedFile, stop: Event) -> None:
-        from huggingface_hub import hf_hub_download, hf_hub_url
+        from huggingface_hub import hf_hub_download
 
-        in_words = in_one_line(self._repository, self._commit, self._endpoint)
+        in_words = in_one_line(self._repository, self._commit, self._endpoint, file=file.path)
         with in_words, disk_errors(self._cache_dir, file.size):
             if file.sha256 is not None:
-                url = hf_hub_url(self._repository, file.path, revision=self._commit, endpoint=self._endpoint)
                 with self._lock(file.sha256):
-                    self._download_content(url, file, file.sha256, stop)
+                    self._download_content(file, file.sha256, stop)
             # What is in the cache by its digest is linked to, not downloaded.
             hf_hub_download(
                 self._repository, file.path, revision=self._commit, cache_dir=self._cache_dir, token=token(),
                 endpoint=self._endpoint,
             )  # fmt: skip
 
-    def _download_content(self, url: str, file: ListedFile, sha256: str, stop: Event) -> None:
+    def _download_content(self, file: ListedFile, sha256: str, stop: Event) -> None:
         blob = self._blob(sha256)
         if not blob.exists():
-            name = f"{self._repository}: {file.path}"
-            download(url, blob, name=name, size=file.size, sha256=sha256, patience=self._patience, stop=stop)
+            stream = Stream(self._repository, self._commit, file.path, self._endpoint, self._patience)
+            download(stream, blob, size=file.size, sha256=sha256, stop=stop)
             self._put_stamp(sha256, blob)
 
     def _blob(self, sha256: str) -> Path:
@@ -218,29 +207,6 @@ class CachedRevision:
         path = self._cache_dir / ".locks" / self._home.name / f"{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path)
-
-
-def _difference(local: Path, file: ListedFile) -> str:
-    """Return how a file differs from what is listed; '' where it does not.
-
-    The hub lists no sha256 of small files; the cache keeps them under the name of git's digest, which stands in.
-    """
-    size = local.stat().st_size
-    if size != file.size:
-        return f"{size} bytes, but {file.size} are listed"
-    listed = file.sha256 or local.resolve().name
-    digest = _DIGESTS.get(len(listed)) if re.fullmatch("[0-9a-f]+", listed) else None
-    found = digest(local) if digest else listed
-    return "" if found == listed else f"its digest is {found[:16]}…, but {listed[:16]}… is listed"
-
-
-def _git_digest(path: Path) -> str:
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-# By their length in hexadecimal digits.
-_DIGESTS = {40: _git_digest, 64: file_sha256}
 
 
 def _identity(path: Path) -> str:

@@ -116,5 +116,6 @@ def decode_rows(raw: bytes | memoryview, tensor: StoredTensor) -> np.ndarray:
         values = stored.astype(np.float32, copy=False)
     infinite = np.isinf(values) if tensor.dtype == "float64" else None
     if infinite is not None and infinite.any() and np.isfinite(stored[infinite]).any():
-        raise ValueError("holds float64 values beyond the range of float32")
+        largest = np.abs(stored[infinite & np.isfinite(stored)]).max()
+        raise ValueError(f"holds float64 values beyond the range of float32, up to {largest:.3g}: it is damaged")
     return values

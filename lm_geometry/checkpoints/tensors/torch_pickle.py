@@ -309,6 +309,9 @@ class _Machine:
         arguments, kind = self.pop(), self.pop()
         if not isinstance(kind, _Name) or (kind.path not in _RECORDS and kind.path not in _MAPPINGS):
             self.refuse(f"makes a new {kind_of(kind).removeprefix('a ')}")
+        # Python makes the object and leaves it empty, for only a call fills it.
+        if kind.path in _MAPPINGS and arguments != ():
+            self.refuse(f"makes a new {kind.path} with arguments")
         self.push(self._call(kind, arguments))
 
     def build(self, _: None) -> None:
@@ -408,7 +411,7 @@ class _Machine:
         return self._call(function, arguments)
 
     def mapping(self, items: Any = ()) -> _Ordered:
-        """Return an OrderedDict, of pairs where Python 2 wrote it; a Counter's one argument is a dictionary."""
+        """Return an OrderedDict, of pairs where Python 2 wrote it."""
         if not isinstance(items, (list, tuple, dict)):
             self.refuse(f"fills a dictionary from {kind_of(items)}, not from pairs")
         self.spend(len(items))
@@ -421,7 +424,15 @@ class _Machine:
             found[key] = value
         return found
 
-    def default_mapping(self, _: Any = None) -> dict[Any, Any]:
+    def counter(self, items: Any = ()) -> _Ordered:
+        # Of a list it would count the items.
+        if not isinstance(items, dict) and items != ():
+            self.refuse(f"fills a counter from {kind_of(items)}, not from a dictionary")
+        return self.mapping(items)
+
+    def default_mapping(self, default: Any = None) -> dict[Any, Any]:
+        if default is not None and not isinstance(default, _Name):
+            self.refuse(f"makes a dictionary with {kind_of(default)} for the values that are missing")
         return {}
 
 
@@ -470,7 +481,7 @@ _TENSORS: dict[str, tuple[Callable[..., Any], int, int]] = {
 }
 _MAPPINGS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "collections.OrderedDict": (_Machine.mapping, 0, 1),
-    "collections.Counter": (_Machine.mapping, 0, 1),
+    "collections.Counter": (_Machine.counter, 0, 1),
     "collections.defaultdict": (_Machine.default_mapping, 0, 1),
 }
 _CALLS: dict[str, tuple[Callable[..., Any], int, int]] = {

@@ -2,16 +2,16 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from lm_geometry.checkpoints.byte_source import ByteSource, LocalFile
+from lm_geometry.checkpoints.hub import cached_file
 from lm_geometry.checkpoints.ledger import find_listed, verify_file
 from lm_geometry.checkpoints.listed_file import ListedFile
-from lm_geometry.checkpoints.revision import Revision
+from lm_geometry.checkpoints.revision import Revision, naming
 from lm_geometry.checkpoints.tensors import safetensors_reader, torch_reader
 from lm_geometry.checkpoints.tensors.range_file import FIRST_READ
 from lm_geometry.checkpoints.tensors.tensor import StoredTensor, check_readable, decode_rows, row_bytes, shown
@@ -84,7 +84,7 @@ class Weights:
         file = self._file_of[name]
         found = self._describe(file)
         if name not in found:
-            raise ValueError(f"{file}: the index says that it holds {shown(name)}, but it does not")
+            raise ValueError(f"{file}: the index says that it holds {shown(name)}, but it does not; fetch both again")
         return found[name]
 
     def blocks(self, name: str, rows: int) -> Iterator[np.ndarray]:
@@ -100,16 +100,20 @@ class Weights:
         """
         tensor = self.info(name)
         file = self._file_of[name]
-        try:
+        where = f"{file}: {shown(name)}"
+        with naming(where):
             check_readable(tensor)
             length = row_bytes(tensor)
-        except ValueError as error:
-            raise ValueError(f"{file}: {shown(name)} {error}") from error
         if tensor.nbytes == 0:
             yield np.empty(tensor.shape, dtype=np.float32)
             return
+
+        def decoded(raw: bytes) -> np.ndarray:
+            with naming(where):
+                return decode_rows(raw, tensor)
+
         # Not a loop: its variable would hold one block while the next is read.
-        yield from map(partial(decode_rows, tensor=tensor), self._raw(name, tensor, max(1, rows) * length))
+        yield from map(decoded, self._raw(name, tensor, max(1, rows) * length))
 
     def same_bytes(self, first: str, second: str) -> bool:
         """Say whether two tensors are the same: one place, one checksum, else bytes that are compared by reading."""
@@ -167,18 +171,11 @@ class Weights:
         except ValueError as error:
             if not self._revision.remote:
                 raise
-            _remove_cached(local)
+            cached_file.remove(local)
             reason, _, _ = str(error).rpartition("; ")
             raise ValueError(f"{reason}; it was removed, run again to fetch it anew") from error
         self._whole_bytes += listed.size
         return local
-
-
-def _remove_cached(local: Path) -> None:
-    """Remove a file from the hub client's cache, and the content it links to, which else would be linked to again."""
-    if local.is_symlink():
-        (local.parent / local.readlink()).unlink(missing_ok=True)
-    local.unlink(missing_ok=True)
 
 
 def _reader(source: ByteSource, head: bytes) -> Callable[[ByteSource], dict[str, StoredTensor]]:

@@ -76,7 +76,7 @@ def read_directory(file: ByteSource) -> dict[str, ZipEntry]:
             archive = zipfile.ZipFile(RangeFile(file, keep_end=True))
         # The parser lets slip whatever its fields lead to; each of them says that the fields are wrong.
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OverflowError, OSError) as error:
-            raise _error(file, f"no directory that can be read ({shown(error)})") from error
+            raise _error(file, f"no directory that can be read ({shown(error)}); fetch it again") from error
         with archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
             directory = archive.start_dir
