@@ -83,8 +83,8 @@ class Fault:
         ``no_length`` (chunked), ``whole`` (200 with the whole file), ``multipart``, ``gzip``, ``deflate_header``,
         ``etag`` (``value``), ``no_etag``, ``commit`` (``value``), ``corrupt`` (one byte flipped), ``empty``, ``extra``
         (``after`` bytes more than said), ``longer`` (``after`` bytes more, and said so).
-        For anything: ``status`` (``status``, ``retry_after``), ``drop`` (closes without an answer), ``page`` (200 with a
-        page of HTML), ``loop`` (a redirect to this address under the hub's other name, 127.0.0.1 or localhost).
+        For anything: ``status`` (``status``, ``retry_after``), ``drop`` (closes without an answer), ``page`` (200 with
+        a page of HTML), ``loop`` (a redirect to this address under the hub's other name, 127.0.0.1 or localhost).
     file : str
         Part of the request's path that must match, as "model.safetensors" or "/api/".
     times : int or None

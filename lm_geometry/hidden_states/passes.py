@@ -140,8 +140,8 @@ def refuse_non_finite(states: Any, key: LayerKey, batch: Sequence[TokenSequence]
         wider = "" if dtype == "float32" else ", or set dtype: float32"
         raise ValueError(
             f"{key.stack} layer {key.layer}: a hidden state is NaN or infinite, first at chunk "
-            f"{batch[sequence].chunk}, position {position} ({len(bad)} of {states[..., 0].numel()} vectors of this "
-            f"pass); the checkpoint is damaged or overflows {dtype}: fetch it again{wider}"
+            f"{batch[sequence].chunk}, position {position}; {len(bad)} of {states[..., 0].numel()} vectors of this "
+            f"pass hold one; the checkpoint is damaged or overflows {dtype}: fetch it again{wider}"
         )
 
 
