@@ -11,6 +11,7 @@ from lm_geometry.checkpoints.listed_file import CONFIG
 from lm_geometry.checkpoints.model_config import read_config
 from lm_geometry.checkpoints.revision import first_line, one_line
 from lm_geometry.hidden_states.kinds import check_can_be_built, model_kind
+from lm_geometry.hidden_states.offload import offload_folder
 from lm_geometry.hidden_states.placement import spread_over
 
 _NO_MODEL = f"{CONFIG}: transformers cannot build a model from it"
@@ -115,12 +116,10 @@ def _spread(places: Mapping[str | int, int] | None, stack: ExitStack, offload_di
     """Return what makes transformers fill the places one after the other, and read the rest from disk."""
     if places is None:
         return {}
-    if offload_dir is not None:
-        offload_dir.mkdir(parents=True, exist_ok=True)
-    offload = tempfile.TemporaryDirectory(prefix="lm-geometry-offload-", dir=offload_dir)
     room = ", ".join(f"{place}: {size / 1e9:.3g} GB" for place, size in places.items())
     log.warning("the model is larger than its device and is spread over %s, and disk; this is slow", room)
-    return {"device_map": "sequential", "max_memory": dict(places), "offload_folder": stack.enter_context(offload)}
+    folder = offload_folder(offload_dir or Path(tempfile.gettempdir()), stack)
+    return {"device_map": "sequential", "max_memory": dict(places), "offload_folder": folder}
 
 
 def _from_pretrained(folder: Path, dtype: Any, safetensors: bool, settings: Mapping[str, Any]) -> tuple[Any, Any]:
