@@ -142,7 +142,8 @@ def _broken_calls():
         "allowed class by INST": Hostile(program(b"(icollections\nOrderedDict\n"), "opcode INST"),
         "allowed class by OBJ": Hostile(program(b"(" + ordered + b"o"), "opcode OBJ"),
         "pairs by NEWOBJ": Hostile(
-            program(ordered + b"](" + text("x") + b"K\x01\x86e\x85\x81"), r"NEWOBJ .* makes a new collections\.OrderedDict with"
+            program(ordered + b"](" + text("x") + b"K\x01\x86e\x85\x81"),
+            r"NEWOBJ .* makes a new collections\.OrderedDict with",
         ),
         "counter of pairs": Hostile(
             program(b"ccollections\nCounter\n](" + text("x") + b"K\x01\x86e\x85R"), "REDUCE .* a counter from a list"

@@ -1,5 +1,6 @@
-"""Jobs that run side by side each get GPUs of their own: several processes, and files in place of devices."""
+"""Jobs that run side by side each get GPUs of their own: several processes, and names in place of devices."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from lm_geometry import gpus
 from lm_geometry.gpus import VISIBLE, claim_gpus, gpu_memory, visible_gpus
+from scripts import dump_hidden_states, stream_geometry
 
 _SCHEDULERS = ("SLURM_JOB_ID", "SLURM_STEP_GPUS")
 # Stands in for the devices, and waits with what it claimed until its input ends.
@@ -20,6 +22,9 @@ import lm_geometry.gpus as gpus
 present = {present}
 pathlib.Path.glob = lambda folder, pattern: [f"/dev/nvidia{{gpu}}" for gpu in range(present)]
 gpus._PATIENCE_SECONDS = {patience}
+sleep = gpus.time.sleep
+if "TELL" in os.environ:
+    gpus.time.sleep = lambda seconds: (print("waits", flush=True), sleep(seconds))
 try:
     print(",".join(gpus.claim_gpus({count})), os.environ.get(gpus.VISIBLE, "unset"), flush=True)
 except ValueError as error:
@@ -78,6 +83,13 @@ def test_a_job_that_needs_several_takes_all_or_none(tmp_path):
             assert one[0] == "2"
 
 
+def test_a_job_that_waits_for_several_holds_none(tmp_path):
+    with job(tmp_path, present=2), job(tmp_path, count=2, present=2, patience=2.0, TELL="1") as (_, waiting):
+        assert waiting == ["waits"]
+        with job(tmp_path, present=2, patience=1.0) as (_, other):
+            assert other[0] == "1"
+
+
 def test_a_killed_job_frees_its_gpu(tmp_path):
     with job(tmp_path, present=1) as (process, said):
         assert said[0] == "0"
@@ -88,7 +100,7 @@ def test_a_killed_job_frees_its_gpu(tmp_path):
 
 
 def test_more_gpus_than_there_are_is_one_line(tmp_path):
-    assert refused(tmp_path, count=4).startswith("gpu: this job needs 4 GPUs and sees 3 (0, 1, 2); set gpu in ")
+    assert refused(tmp_path, count=4).startswith("gpu: this job needs 4 GPUs and sees 3 (0, 1, 2); give snakemake ")
 
 
 def test_what_the_user_shows_is_what_is_shared(tmp_path):
@@ -166,3 +178,20 @@ def test_memory_is_that_of_the_smallest_gpu_if_the_driver_says(says, memory, tmp
         assert gpu_memory() == memory
     finally:
         gpu_memory.cache_clear()
+
+
+@pytest.mark.parametrize("script", [dump_hidden_states, stream_geometry])
+def test_jobs_claim_their_gpus_before_anything_else(script, monkeypatch, tmp_path):
+    """CUDA reads its variable once, and the model is what starts it."""
+
+    class ClaimedError(Exception):
+        pass
+
+    def claim(count):
+        raise ClaimedError(count)
+
+    monkeypatch.setattr(script, "claim_gpus", claim)
+    function = getattr(script, script.__name__.rpartition(".")[2])
+    names = inspect.signature(function).parameters
+    with pytest.raises(ClaimedError, match="2"):
+        function(**{**dict.fromkeys(names, tmp_path / "none"), "gpu": 2})

@@ -307,13 +307,8 @@ def _files(tmp_path, model):
 
 def test_a_streaming_job_asks_for_its_passes_and_its_measures(tmp_path):
     listed, config = _files(tmp_path, "pythia-1b")
-    characters, measured = 512 * 512, (512, 8, 4096)
-    minutes = plan.stream_minutes(listed, config, characters, *measured, {})
-    facts = _facts("pythia-1b")
-    tokens = forward.n_tokens(characters, facts.vocab_rows)
-    # 18 layers of 16 batches, about 6 s each, beside the passes; and the plan's margin.
-    measures = cost.geometry_seconds(18, 8, 4096, 2048, tokens=tokens)
-    assert 18 * 8 * 6 < measures < 18 * 16 * 8
-    alone = forward.forward_seconds(facts, tokens, ON_CPU, stored=False)
-    assert minutes >= (alone + measures) / 60
+    eight, sixteen = (plan.stream_minutes(listed, config, 512 * 512, 512, n, 4096, {}) for n in (8, 16))
+    # 18 layers of 4,096 x 2,048, more than 6 s a batch.
+    assert sixteen - eight >= 18 * 8 * 6 / 60
+    assert eight >= 18 * 8 * 6 / 60
     assert plan.stream_mb(listed, config, 512, 4096, {}) > plan.dump_mb(listed, config, {}) + 18 * 8 * 4096 * 2048 / 1e6
