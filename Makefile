@@ -22,7 +22,7 @@ endef
 .PHONY: help demo plan test test-all fuzz lint bench bench-gpu clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo
 	@echo 'Variables: CONFIG=my.yaml  CORES=4  PYTHON=python3.12  TORCH_INDEX=<index of CPU or CUDA builds of torch>'
 
@@ -41,6 +41,10 @@ test: $(VENV)/.tests  ## Run the tests, on CORES cores
 test-all: $(VENV)/.tests  ## Run the slow tests too (over an hour); their results go into docs/test_all.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES:all=auto) --dist loadfile -m '' \
 	  --slow-results docs/test_all.md
+
+fuzz: $(VENV)/.tests  ## Fuzz the readers and the cleaner (hours); EXAMPLES=1000 for a shorter run
+	OMP_NUM_THREADS=1 LM_GEOMETRY_FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/fuzz \
+	  --numprocesses $(CORES:all=auto) --dist load
 
 lint: $(VENV)/.tests  ## Check format and style of code, rules and workflow
 	$(BIN)/python -m ruff check .

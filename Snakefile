@@ -14,9 +14,11 @@ from lm_geometry.configuration.checking import complete_config
 from lm_geometry.configuration.reading import ConfigError, read_config
 from lm_geometry.configuration.view import Study, either
 from lm_geometry.demo.recipes import RECIPES
+from lm_geometry.gpus import visible_gpus
 from lm_geometry.job import prepare_environment
 from lm_geometry.run_lock import RunningError, claim
 from lm_geometry.tables.files import remove_leftovers, set_back_future_times
+from lm_geometry.unmade import Unmade
 
 prepare_environment(ROOT)
 
@@ -54,6 +56,8 @@ if workflow.is_main_process and workflow.nodes is None and workflow.modifier.par
 
 if workflow.is_main_process and workflow.nodes is not None:
     plan.count_submission()
+    if study.dynamics.setting("device") == "auto" and not visible_gpus():
+        print("representation_dynamics.device: auto finds no GPU here, so that no job asks for one", file=sys.stderr)
 
 if workflow.is_main_process:
     for line in study.models.left_out_words():
@@ -111,16 +115,19 @@ onstart:
     if workflow.is_main_process:
         try:
             claim(Path(results("")))
+            remove_leftovers(Path(results("")))
+            set_back_future_times(Path(results("")))
         except RunningError as error:
             raise SystemExit(str(error))
         except OSError as error:
             raise SystemExit(f"results_dir: {config['results_dir']} cannot be written ({error})")
-        remove_leftovers(Path(results("")))
-        set_back_future_times(Path(results("")))
-        # What is to be made again counts as unmade from here on. Snakemake takes a missing file in the middle of the graph
-        # for not needed: when a job is cut that replaces one, all that was made of the old one would seem up to date.
-        for job in workflow.dag.needrun_jobs():
-            workflow.persistence.started(job)
+        workflow.globals["unmade"] = Unmade(workflow.dag, workflow.persistence)
+        unmade.mark()
+
+
+onerror:
+    if workflow.is_main_process:
+        unmade.unmark_untouched()
 
 
 onsuccess:

@@ -6,6 +6,7 @@ Snakemake only counts GPUs. Without a claim, jobs that run side by side would al
 import fcntl
 import logging
 import os
+import stat
 import subprocess
 import tempfile
 import time
@@ -107,7 +108,8 @@ def _lock_folder() -> Path:
     allocation = [os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_STEP_GPUS") if name in os.environ]
     folder = Path(tempfile.gettempdir()) / "-".join(["lm-geometry-gpus", str(os.getuid()), *map(_plain, allocation)])
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
         raise PermissionError(f"{folder}: belongs to another user; remove it, or set TMPDIR to a folder of your own")
     return folder
 

@@ -1,8 +1,8 @@
 """Openings of wikitext that nothing closes, found in one pass.
 
-The parser tries an opening up to the end of the page before it takes it for text, and each one within it again: the time
-is quadratic in their number, and exponential where addresses' brackets stand within each other. Hundreds of them stand in pages that
-are damaged, or made to keep a parser busy.
+The parser reads an opening up to the end of the page before it takes it for text, and then all behind it again: the
+time is quadratic in their number, and exponential where brackets of addresses stand within each other. Hundreds of them
+stand in pages that are damaged, or made to keep a parser busy.
 """
 
 import re

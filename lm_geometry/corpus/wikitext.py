@@ -56,7 +56,8 @@ _STRAY = re.compile(
     re.IGNORECASE,
 )
 _QUOTES = re.compile("'{2,}")
-_EMPTY_BRACKETS = re.compile(r"(?:^| )(?:\(\s*(?:[,;:/]\s*)*\)|\[\s*\])", re.MULTILINE)
+_EMPTY_PAIR = r"(?:\(\s*(?:[,;:/]\s*)*\)|\[\s*\])"
+_EMPTY_BRACKETS = re.compile(rf"^(?:{_EMPTY_PAIR} ?)+| {_EMPTY_PAIR}", re.MULTILINE)
 _OPENING_BRACKET = re.compile(r"\(\s*(?:[,;:]\s*)+")
 # Sought from the beginning of a run of blanks and commas only: else a long run without a bracket takes quadratic time.
 _CLOSING_BRACKET = re.compile(r"(?<![\s,;])[\s,;]*[,;]\s*\)")

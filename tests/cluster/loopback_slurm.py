@@ -15,7 +15,7 @@ PACKAGES = ["slurm-wlm", "slurm-client", "slurmctld", "slurmd", "munge"]
 # Jobs lose SLURM_CONF on their way, so that only the system's own place will do.
 CONFIGURATION = Path("/etc/slurm")
 
-# Eight cores and two GPUs, whatever the machine has. No accounting. Ended jobs are kept, to be looked at after the run.
+# Sixteen cores and three GPUs, whatever the machine has. No accounting. Ended jobs are kept to be looked at.
 _SLURM_CONF = """\
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
@@ -42,11 +42,11 @@ MpiDefault=none
 MinJobAge=3600
 KillWait=5
 GresTypes=gpu
-NodeName=localhost NodeAddr=127.0.0.1 NodeHostname={host} CPUs=8 RealMemory=16000 Gres=gpu:2
+NodeName=localhost NodeAddr=127.0.0.1 NodeHostname={host} CPUs=16 RealMemory=32000 Gres=gpu:3
 PartitionName=batch Nodes=localhost Default=YES MaxTime=INFINITE
 PartitionName=gpus Nodes=localhost MaxTime=INFINITE
 """
-_GRES_CONF = "NodeName=localhost Name=gpu File=/dev/null\nNodeName=localhost Name=gpu File=/dev/zero\n"
+_GRES_CONF = "".join(f"NodeName=localhost Name=gpu File=/dev/{device}\n" for device in ("null", "zero", "full"))
 
 
 class NoSlurmError(RuntimeError):

@@ -81,7 +81,7 @@ def snakemake(checkout: Checkout, folder: Path) -> str:
     """Run Snakemake, killing a job on the way, expect success, and return what it said."""
     # Where a job's state cannot be asked, Snakemake waits for ever, for SIGTERM too.
     arguments = ["--profile", "profiles/slurm", "--configfile", "tiny.yaml"]
-    command = ["timeout", "-k", "10", "600", sys.executable, "-m", "snakemake", *arguments]
+    command = ["timeout", "-k", "10", "900", sys.executable, "-m", "snakemake", *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "HF_HUB_OFFLINE": "1"}
     log = folder / "said"
     with log.open("w") as output:
@@ -170,7 +170,7 @@ def test_jobs_go_to_the_partition_that_the_profile_names(run):
 
 def test_groups_ask_for_what_runs_side_by_side(run):
     (sources,) = run.of("sources")
-    # Three listings, two tokenizers and a corpus on four cores: a layer of one hour, the corpus's, and one of 5 minutes.
+    # Three listings, two tokenizers and a corpus on four cores: a layer of an hour, the corpus's, and one of 5 minutes.
     assert int(sources["NumCPUs"]) == 4
     assert 4 * 700 <= megabytes(sources) <= 2 * 1200 + 2 * 700
     assert sources["TimeLimit"] == "01:05:00"
@@ -186,6 +186,14 @@ def test_a_whole_study_is_tens_of_submissions(tmp_path):
     single = len(re.findall(r"^Job \d+: ", said, flags=re.MULTILINE)) - 1  # rule all
     assert n_jobs > 300
     assert single + said.count("Group job") <= 40
+
+
+def test_a_local_run_has_limits_unless_they_are_given(tmp_path):
+    checkout = new_checkout(tmp_path / "project")
+    said = checkout.run("results/embedded/prose.parquet", "--resources", "gpu=4")
+    limits = re.search(r"^Provided resources: (.*)$", said, flags=re.MULTILINE)[1]
+    assert re.findall(r"mem_mb\D+(\d+)", limits) == ["3600"]
+    assert re.findall(r"gpu\D+(\d+)", limits) == ["4"]
 
 
 def test_the_profile_groups_rules_that_there_are():

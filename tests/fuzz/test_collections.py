@@ -123,7 +123,8 @@ BROKEN_TEXTS = [
 ]  # fmt: skip
 BROKEN_JUDGEMENTS = [
     b"q1 d1 1", b"q1\td1", b"q1\tQ0\td1\t1", b"q2\td1\tyes", b"q2\td1\t1.0", b"q2\td1\t", b"q2\td1\t9999999999",
-    b"\xff\t\t1", b"q2\td1\t\xd9\xa1", b"q2\td1\t1_0", b"q1\td1\t2", b"q\0\td1\t1", b"a\x1b[31m\xe2\x80\xa8", b"q2\td1\t\x1b[2J",
+    b"\xff\t\t1", b"q2\td1\t\xd9\xa1", b"q2\td1\t1_0", b"q1\td1\t2", b"q\0\td1\t1", b"a\x1b[31m\xe2\x80\xa8",
+    b"q2\td1\t\x1b[2J",
     b"x" * 5_000, b"q1\t" + b"d" * 5_000 + b"\t1.", b"\x7f",
 ]  # fmt: skip
 BROKEN = {"corpus.jsonl": BROKEN_TEXTS, "queries.jsonl": BROKEN_TEXTS, "qrels/test.tsv": BROKEN_JUDGEMENTS}

@@ -82,7 +82,7 @@ def test_any_bytes_are_refused_as_the_library_does(header, data):
 
 
 def assert_refused_or_as_library(content):
-    """Assert that a file is refused, or read as the library reads it; what that refuses for an unknown type only is read."""
+    """Assert that a file is refused, or read as the library reads it; of what that refuses only unknown types."""
     found, values = described(describe, content)
     try:
         peer = dict(deserialize(content))

@@ -15,11 +15,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # A job whose function writes a file and a folder, says so, and goes on until it is stopped.
 ENDLESS = """
-    import sys, time
+    import signal, sys, time
     from pathlib import Path
     from types import SimpleNamespace
     from lm_geometry.job import run_job
     from lm_geometry.tables.files import atomic_folder, atomic_path
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 
     def write(output):
         with atomic_path(output) as path, atomic_folder(output.with_name("folder")) as folder:

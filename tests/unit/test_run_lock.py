@@ -2,13 +2,15 @@
 
 import errno
 import fcntl
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lm_geometry.run_lock import RunningError, claim
+from lm_geometry.run_lock import LOCK_NAME, RunningError, claim
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOLD = "import sys, pathlib, lm_geometry.run_lock as l; l.claim(pathlib.Path(sys.argv[1])); print('held', flush=True); "
@@ -36,6 +38,7 @@ def test_the_lock_of_a_killed_run_is_free(tmp_path, holder):
     holder.kill()
     holder.wait()
     claim(tmp_path)
+    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()} on {socket.gethostname()}\n"
     code = HOLD.replace("print('held', flush=True); ", "")
     other = subprocess.run(
         [sys.executable, "-c", code, tmp_path], cwd=PROJECT, capture_output=True, text=True, check=False

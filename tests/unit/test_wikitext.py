@@ -2,6 +2,7 @@
 
 import html
 import re
+import time
 
 import mwparserfromhell
 import pytest
@@ -9,6 +10,7 @@ from mwparserfromhell.parser import ParserError
 
 from lm_geometry.corpus.dump import read_dump
 from lm_geometry.corpus.enwik8 import open_unpacked
+from lm_geometry.corpus.unclosed import unclosed_openings
 from lm_geometry.corpus.wikitext import WikitextError, clean_plain, clean_wikitext, is_redirect
 
 CASES = {
@@ -76,6 +78,7 @@ CASES = {
         "Ants ({{lang}}) and bees ({{a}}; from Latin) and wasps (x, {{b}})",
         "Ants and bees (from Latin) and wasps (x)",
     ),
+    "line that emptied brackets began": ("Ants.\n({{lang}}) [] Bees.", "Ants.\nBees."),
     "brackets of a function": ("call main() so", "call main() so"),
     "blanks": ("A  b\t c \n\n\n\nD", "A b c\n\nD"),
     "control characters": ("a\x0cb\x00c", "abc"),
@@ -115,6 +118,40 @@ def test_a_page_the_parser_gives_up_on_raises_and_plain_cleaning_keeps_it(monkey
 @pytest.mark.parametrize("markup", ["{{", "[[", "{|\n", "<b>", "{{{", "<ref>"])
 def test_endless_openings_leave_nothing(markup):
     assert clean_wikitext(markup * 300 + "\nAnts walk.") in {"", "Ants walk."}
+
+
+# From openings alone, from such as closings seem to fit, and from each other: time was quadratic, cubic or exponential.
+@pytest.mark.parametrize(
+    "markup",
+    [
+        *(
+            "<ref>" * 20_000,
+            "<!--<b>" * 2_000,
+            "{{a|" * 10_000,
+            "<b " * 10_000,
+            "<table>" * 10_000 + "</table>" * 10_000,
+        ),
+        *("[http://a a[[[" * 30 + "]]]" * 30, "[http://a a[[[" * 30 + "ant " * 1_000 + "]</" * 30, ", " * 40_000),
+    ],
+    ids=lambda markup: markup[:14],
+)
+def test_markup_to_keep_a_parser_busy_is_cleaned_in_seconds(markup):
+    began = time.process_time()
+    assert clean_wikitext(f"Ants walk.\n\n{markup}\n\nThey run.").startswith("Ants walk.")
+    assert time.process_time() - began < 10
+
+
+def test_many_unclosed_openings_change_nothing_else():
+    """What is done to a page of many is what the parser does to one of few."""
+    few = "A [[ant {{walks <b>on <i >a [http://a <zz>leaf <!-- and {| in x <y or z <"
+    cleaned = clean_wikitext(few)
+    assert unclosed_openings(few)
+    assert clean_wikitext("\n\n".join([few] * 12)) == "\n\n".join([cleaned] * 12)
+
+
+def test_unclosed_openings_are_found_by_kind():
+    text = "{{a {{{b}}} {{c}} [[d [[e]] [f] [http://g [http://h] <b>i<b>j</b> <br> <i/> <k {| l\n|} <!-- m"
+    assert [text[slice(*place)] for place in unclosed_openings(text)] == ["{{", "[[", "[", "<b>", "<k", "<!--"]
 
 
 @pytest.fixture(scope="module")

@@ -43,19 +43,20 @@ def mounted(folder: Path, *options: str):
         subprocess.run(["umount", folder], check=True)
 
 
-def wait_for(process: subprocess.Popen, condition) -> None:
-    """Wait until the condition holds, while the run goes on."""
+def wait_for(process: subprocess.Popen, look):
+    """Wait until there is something to see, while the run goes on, and return it."""
     deadline = time.monotonic() + 300
-    while not condition():
+    while not (seen := look()):
         assert process.poll() is None, "the run ended before"
         assert time.monotonic() < deadline, "nothing came in five minutes"
         time.sleep(0.02)
+    return seen
 
 
 @contextmanager
-def running(checkout: Checkout, log: Path):
+def running(checkout: Checkout, log: Path, *arguments: str):
     """Start a run, and leave none behind when the test fails."""
-    run = checkout.start(log)
+    run = checkout.start(log, *arguments)
     try:
         yield run
     finally:
@@ -106,8 +107,7 @@ def other_batches(finished, tmp_path_factory) -> dict[str, str]:
 def test_of_two_runs_at_once_the_second_stops_and_the_first_goes_on(checkout, tmp_path, other_batches):
     change_batches(checkout)
     with running(checkout, tmp_path / "first.log") as first:
-        wait_for(first, lambda: "Job stats:" in (tmp_path / "first.log").read_text())
-        time.sleep(0.5)
+        wait_for(first, lambda: "Select jobs to execute" in (tmp_path / "first.log").read_text())
         second = checkout.snakemake()
         assert first.wait(300) == 0
     assert second.returncode == 1
@@ -120,15 +120,28 @@ def test_of_two_runs_at_once_the_second_stops_and_the_first_goes_on(checkout, tm
 def test_a_worker_that_dies_is_named_and_done_again(checkout, tmp_path, other_batches):
     change_batches(checkout)
     with running(checkout, tmp_path / "run.log") as run:
-        wait_for(run, lambda: workers(run, "measure_embedding_table"))
-        for worker in workers(run, "measure_embedding_table"):
-            worker.kill()
+        for worker in wait_for(run, lambda: workers(run, "measure_embedding_table")):
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
         assert run.wait(300) == 1
     said = (tmp_path / "run.log").read_text()
     assert "Error in rule measure_embedding_table" in said
     assert "results/logs/measure_embedding_table/tiny-16/step8.log" in said
     checkout.run()
     assert digests(checkout.folder / "results") == other_batches
+
+
+def test_a_change_that_is_taken_back_costs_only_the_jobs_that_had_begun(checkout, tmp_path):
+    """Ctrl-C after a mistake: what the run had not come to is as good as before."""
+    checkout.append("lm_geometry/geometry/moments.py")
+    with running(checkout, tmp_path / "run.log", "--cores", "1") as run:
+        wait_for(run, lambda: workers(run, "measure_geometry"))
+        kill_group(run, signal.SIGINT)
+    with_the_change = checkout.rules_to_run()
+    checkout.edit("lm_geometry/geometry/moments.py", "EDITED = True", "")
+    taken_back = checkout.rules_to_run()
+    assert with_the_change["measure_geometry"] > 1
+    assert taken_back == {**with_the_change, "measure_geometry": 1}
 
 
 @pytest.mark.slow

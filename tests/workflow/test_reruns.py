@@ -29,11 +29,9 @@ EDITED = {
     "scripts/extract_prose.py": ["extract_prose"],
     "scripts/fetch_tokenizer.py": ["fetch_tokenizer"],
     "scripts/pool_collection.py": ["pool_collection"],
-    "scripts/write_mteb_results.py": ["write_mteb_results"],
     "scripts/write_summary.py": ["write_summary"],
     "lm_geometry/tables/geometry.py": ["collect_geometry"],
     "lm_geometry/wording.py": ["compare_published", "judge_dynamics_claims", *FIGURES],
-    "lm_geometry/natural_order.py": ["compare_scores", *FIGURES],
     # Intervals are estimated where the values are: they stand in the same row.
     "lm_geometry/statistics/intervals.py": ["collect_geometry", "measure_embedding_table", *SCORING],
     "lm_geometry/statistics/paired.py": [
@@ -80,7 +78,6 @@ SETTINGS = {
     "seed of random tables": ("seeds: [43]", "seeds: [44]", jobs_from("score_random_tokenizer")),
     "seed of the batches of tables": ("n_batches: 4}", "n_batches: 4, seed: 1}", jobs_from("measure_embedding_table")),
     "batches of tables": ("batch_size: 64", "batch_size: 32", jobs_from("measure_embedding_table")),
-    "batches of hidden states": ("batch_size: 128", "batch_size: 64", jobs_from("measure_geometry")),
     "length of the chunks": ("chunk_characters: 256", "chunk_characters: 128", jobs_from("sample_chunks")),
     "dtype": ("seed: 0", "seed: 0\n  dtype: bfloat16", jobs_from("dump_hidden_states")),
     # Sums are rounded otherwise in other batches and on another device.
