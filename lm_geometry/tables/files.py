@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from lm_geometry import provenance
 from lm_geometry.tables.schema import conform
 
-# What is being written bears this ending until it is whole.
-PART_SUFFIX = ".part"
+# What is being written bears this ending until it is whole; no other program's, for what bears it is removed.
+PART_SUFFIX = ".lm-geometry.part"
 
 
 @contextmanager

@@ -61,9 +61,9 @@ def laid_out(draw):
         count = bits
         for length in shape:
             count *= length
+        place = max(0, place + draw(st.sampled_from([0] * 9 + [1, -1])))
         end = place + count // 8 + draw(st.sampled_from([0] * 9 + [1, -1]))
-        start = place + draw(st.sampled_from([0] * 9 + [1, -1]))
-        header[f"t{number}"] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        header[f"t{number}"] = {"dtype": dtype, "shape": shape, "data_offsets": [place, end]}
         place = end
     return header, bytes(max(0, place))
 

@@ -7,7 +7,7 @@ from functools import partial
 from io import BytesIO
 
 from audit import nothing_run
-from hostile_pickles import archive_file, stream_file
+from hostile_pickles import archive_file, stream_file, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_file import at_most
@@ -121,7 +121,9 @@ def test_files_around_made_up_programs_are_read_as_torch_does_or_refused(content
 
 @given(programs(inserted=RUNNING), st.sampled_from(RUNNING))
 def test_no_code_runs_wherever_it_stands(content, call):
-    assert isinstance(loaded(content[:2] + call + content[2:]), ValueError)
+    head, body = content[:2], content[2:-1]
+    assert isinstance(loaded(head + b"(" + call + body + b"t."), ValueError)
+    assert isinstance(loaded(head + b"}" + text("x") + call + b"s."), ValueError)
     loaded(content)
     # A pickle within a pickle is bytes.
     outer = pickle.dumps({"x": content, "y": [content]}, protocol=4)

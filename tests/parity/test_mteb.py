@@ -312,7 +312,7 @@ def skip_the_first_result(task, data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (turn_into_conversations, "'SCIDOCS', id 'q0': key 'text' is .* and must be a string; name an MTEB text"),
+        (turn_into_conversations, "'SCIDOCS', id 'q0': key 'text' is .* and must be a string; .*name an MTEB text"),
         (give_instructions, "gives an instruction with each query"),
         (give_documents_to_rank, "re-ranks given documents"),
         (repeat_an_id, "id 'd0' occurs twice"),

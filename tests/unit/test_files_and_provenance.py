@@ -53,13 +53,19 @@ def test_a_folder_is_whole_even_if_its_run_is_cut_while_it_takes_the_place_of_an
 
 
 def test_what_killed_jobs_left_is_removed_and_nothing_else(tmp_path):
-    for name in ("table.parquet", ".table.parquet.x1.part", "a/.layers.x2.part/layer_0.parquet", "a/layers/layer_0"):
+    for name in (
+        "table.parquet",
+        ".table.parquet.x1.lm-geometry.part",
+        "a/.layers.x2.lm-geometry.part/layer_0.parquet",
+        "a/layers/layer_0",
+        ".movie.mkv.part",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "a/.layers.x2.part/.layer_1.x3.part").touch()
+    (tmp_path / "a/.layers.x2.lm-geometry.part/.layer_1.x3.lm-geometry.part").touch()
     assert remove_leftovers(tmp_path) == 3
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"table.parquet", "a/layers/layer_0"}
+    assert left == {"table.parquet", "a/layers/layer_0", ".movie.mkv.part"}
 
 
 def test_only_files_of_the_future_get_the_present_time(tmp_path):

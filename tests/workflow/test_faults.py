@@ -209,11 +209,10 @@ def test_read_only_results_are_named_and_stay(checkout):
     assert digests(checkout.folder / "results") == before
 
 
-@pytest.mark.parametrize("jump", [-400 * DAY, 400 * DAY, None], ids=["back", "forward", "to and fro"])
-def test_a_clock_that_jumps_reruns_nothing(checkout, jump):
+def test_a_clock_that_jumps_to_and_fro_reruns_nothing(checkout):
     draw = random.Random(7)
     for path in sorted((checkout.folder / "results").rglob("*")):
-        moved = path.stat().st_mtime + (draw.uniform(-9, 9) * DAY if jump is None else jump)
+        moved = path.stat().st_mtime + draw.uniform(-400, 400) * DAY
         os.utime(path, (moved, moved))
     assert checkout.rules_to_run() == {}
 

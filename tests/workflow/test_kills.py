@@ -74,7 +74,7 @@ def survive(checkout: Checkout, undisturbed: dict[str, str], *, jobs: int, kills
 def test_a_tiny_run_that_is_killed_ends_like_an_undisturbed_one(finished, tmp_path):
     undisturbed = digests(finished.folder / "results")
     jobs = sum(finished.rules_to_run("--forceall").values())
-    survive(new_checkout(tmp_path / "project"), undisturbed, jobs=jobs, kills=4, config="tiny.yaml")
+    survive(new_checkout(tmp_path / "project"), undisturbed, jobs=jobs, kills=2, config="tiny.yaml")
 
 
 @pytest.mark.slow

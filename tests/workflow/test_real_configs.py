@@ -22,6 +22,8 @@ from scripts.resolve_model import resolve_model
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
 CONFIGS = sorted(path.stem for path in (PROJECT / "configs").glob("*.yaml"))
+# Their plans take long to make; the others stand for them in every change.
+LARGE = {"embedding_scaling", "modern"}
 # Files with content that may be asked for before a weight is: the index says which shard holds the table.
 SMALL = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}
 
@@ -138,7 +140,9 @@ def test_the_plan_of_a_small_study_from_nothing(fresh, tmp_path):
         assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in CONFIGS]
+)
 def test_the_plan_and_the_jobs_resources_follow_from_listings_alone(fresh, tmp_path, monkeypatch, name):
     """The listings are made here in one process: as jobs of their own they take a minute or two of start-up."""
     folder = fresh.folder / "results" / name / "models"

@@ -120,6 +120,37 @@ SETTINGS = {
 }  # fmt: skip
 
 
+# Each dry run takes three seconds: every change makes one for each kind of edit, `make test-all` the others too.
+OTHERS = {
+    "scripts/fetch_tokenizer.py",
+    "scripts/pool_collection.py",
+    "lm_geometry/tables/geometry.py",
+    "lm_geometry/statistics/intervals.py",
+    "lm_geometry/embeddings/variants.py",
+    "lm_geometry/retrieval/pooling.py",
+    "lm_geometry/hidden_states/layer_model.py",
+    "lm_geometry/figures/dynamics/profiles.py",
+    "lm_geometry/summary/markup.py",
+    "models.csv",
+    "published_embedding_scaling.csv",
+    "seed of random tables",
+    "seed of the batches of tables",
+    "length of the chunks",
+    "tokens at a time",
+    "device",
+    "tolerance of duplicates",
+    "verification",
+    "longest text",
+    "precision of tables",
+    "one more random variant",
+}
+
+
+def cases(table):
+    """Return the names of a table's cases, those that can wait marked as slow."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in OTHERS else name for name in table]
+
+
 def test_the_graph_is_the_one_written_by_hand(finished):
     """What is expected to run again is told by that one."""
     graph = finished.run("--rulegraph", "--forceall")
@@ -184,19 +215,19 @@ def module_file(root, name):
     return base / "__init__.py" if (root / base).is_dir() else base.with_suffix(".py")
 
 
-@pytest.mark.parametrize("path", EDITED)
+@pytest.mark.parametrize("path", cases(EDITED))
 def test_edited_code_reruns_its_rules_and_what_is_below(checkout, path):
     checkout.append(path)
     assert checkout.rules_to_run() == jobs_from(*EDITED[path])
 
 
-@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("name", cases(REFERENCES))
 def test_edited_reference_data_reruns_what_reads_it_and_what_is_below(checkout, name):
     checkout.append(f"reference/{name}", "")
     assert checkout.rules_to_run() == jobs_from(*REFERENCES[name])
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", cases(SETTINGS))
 def test_changed_setting_reruns_what_it_shapes_and_what_is_below(checkout, setting):
     old, new, expected = SETTINGS[setting]
     checkout.edit("tiny.yaml", old, new)
