@@ -8,6 +8,8 @@ from checkout import Checkout, new_checkout
 from filelock import FileLock
 from slow_results import Result, update
 
+from lm_geometry import provenance
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 # No test reaches a model hub; without this the hub client retries for half a minute before it gives up.
@@ -36,6 +38,12 @@ def _result(report: pytest.TestReport) -> Result:
     if report.skipped:
         shown = report.longrepr[2]
     return Result(report.nodeid, report.outcome, shown, report.duration)
+
+
+@pytest.fixture(autouse=True)
+def no_job_before(monkeypatch):
+    """A process of its own runs each job: what one test's job says made its files is nothing to the next test's."""
+    monkeypatch.setattr(provenance, "_job", {})
 
 
 @pytest.fixture(scope="session")
