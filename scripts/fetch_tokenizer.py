@@ -11,12 +11,13 @@ from lm_geometry.checkpoints.hub.whole_files import CachedRevision
 from lm_geometry.checkpoints.ledger import listing_digest, listing_table
 from lm_geometry.checkpoints.listed_file import CONFIG, ListedFile, role_of
 from lm_geometry.checkpoints.model_config import read_config
-from lm_geometry.checkpoints.revision import Revision, one_line
+from lm_geometry.checkpoints.revision import Revision
 from lm_geometry.checkpoints.source import open_tokenizer_revision, parse_source
-from lm_geometry.checkpoints.tokenizer_file import encoding_errors, read_tokenizer
+from lm_geometry.error_words import one_line
 from lm_geometry.job import run_job
 from lm_geometry.tables.files import file_sha256, write_table, write_text
 from lm_geometry.tables.listing import SCHEMA
+from lm_geometry.tokenizer_file import encoding_errors, read_tokenizer
 
 _TOKENIZER = "tokenizer.json"
 _PROBES = ("Hello world", "", "  two  spaces\nand a line, 1999")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lm_geometry.checkpoints.revision import naming
 from lm_geometry.embeddings.blocks import checked_blocks
 from lm_geometry.embeddings.precision import round_table
 from lm_geometry.embeddings.sampling import RowSample, draw_rows
 from lm_geometry.embeddings.table import embedding_blocks, embedding_shape
+from lm_geometry.error_words import naming
 from lm_geometry.geometry.statistic import Statistic
 from lm_geometry.geometry.table_measures import BATCH_STATISTICS, TableTotals, batch_statistics
 from lm_geometry.job import run_job

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lm_geometry.checkpoints.revision import naming
 from lm_geometry.embeddings.precision import RootMeanSquare, round_table
 from lm_geometry.embeddings.table import embedding_blocks, embedding_shape
+from lm_geometry.error_words import naming
 from lm_geometry.job import run_job
 from lm_geometry.retrieval.counted_collection import read_counted_collection
 from lm_geometry.retrieval.pooling import pooled_blocks

@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from lm_geometry.corpus import chunks as corpus_chunks
 from lm_geometry.corpus.pages import read_pages
-from lm_geometry.corpus.token_windows import read_counting_tokenizer
 from lm_geometry.job import run_job
 from lm_geometry.tables import chunks as chunks_table
 from lm_geometry.tables.files import file_sha256, write_table
+from lm_geometry.tokenizer_file import read_tokenizer
 
 
 def sample_chunks(
@@ -56,7 +56,7 @@ def sample_chunks(
     if chunk_tokens is None:
         drawn = corpus_chunks.sample_chunks(pages, **settings)
     else:
-        drawn = corpus_chunks.sample_token_chunks(pages, tokenizer=read_counting_tokenizer(tokenizer[0]), **settings)
+        drawn = corpus_chunks.sample_token_chunks(pages, tokenizer=read_tokenizer(tokenizer[0]), **settings)
         settings["tokenizer_sha256"] = file_sha256(tokenizer[0])
     rows = [{"chunk": number, "page": chunk.page, "text": chunk.text} for number, chunk in enumerate(drawn)]
     write_table(chunks, pa.Table.from_pylist(rows), chunks_table.SCHEMA, inputs=[statistics], settings=settings)

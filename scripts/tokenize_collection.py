@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lm_geometry.checkpoints.tokenizer_file import encoding_errors
 from lm_geometry.job import run_job
 from lm_geometry.retrieval.tokenization import count_tokens, counts_to_table, load_tokenizer
 from lm_geometry.tables.files import read_table, write_table
 from lm_geometry.tables.token_counts import SCHEMA
+from lm_geometry.tokenizer_file import encoding_errors
 
 
 def tokenize_collection(

@@ -1,8 +1,7 @@
 """What a revision of a source can be asked, wherever it lies."""
 
 import difflib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +9,6 @@ from lm_geometry.checkpoints.byte_source import ByteSource
 from lm_geometry.checkpoints.listed_file import ListedFile
 
 MAIN = "main"
-_LINE = 400
 
 
 class Revision(Protocol):
@@ -42,25 +40,3 @@ def unknown_revision(location: str, revision: str, names: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(revision, names, n=3, cutoff=0) if names else []
     offer = f"; nearest of {len(names)}: {', '.join(nearest)}" if nearest else ""
     return f"{location}: no revision {revision!r}{offer}"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the error's type where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-@contextmanager
-def naming(what: str) -> Iterator[None]:
-    """Put in front of a ValueError's message what it is about, such as ``file:`` or ``file: tensor``."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{what} {error}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's whole message as one line, cut where it is long, behind its type unless that says nothing."""
-    words = " ".join(str(error).split())
-    kind = "" if type(error) in (ValueError, OSError, RuntimeError, Exception) else type(error).__name__
-    return ": ".join(filter(None, [kind, words[:_LINE]])) or type(error).__name__

@@ -15,7 +15,8 @@ from lm_geometry.checkpoints.file_names import checked_path
 from lm_geometry.checkpoints.folder import FileRevision, FolderRevision
 from lm_geometry.checkpoints.hub.revision import HubRevision
 from lm_geometry.checkpoints.listed_file import CONFIG, TOKENIZER_FILES, ListedFile, role_of
-from lm_geometry.checkpoints.revision import MAIN, Revision, first_line
+from lm_geometry.checkpoints.revision import MAIN, Revision
+from lm_geometry.error_words import first_line
 
 __all__ = [
     "CONFIG",

@@ -69,7 +69,7 @@ def sample_token_chunks(
     pages : sequence of str
         The cleaned pages.
     tokenizer : Tokenizer
-        As ``read_counting_tokenizer`` returns it; its special tokens are not counted.
+        As ``tokenizer_file.read_tokenizer`` returns it; its special tokens are not counted.
     chunk_tokens : int
         Length of a chunk, in tokens.
     n_chunks, seed : int

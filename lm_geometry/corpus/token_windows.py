@@ -1,7 +1,6 @@
 """Windows of equally many tokens of one tokenizer, as places in the text that any other tokenizer can read."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,24 +15,6 @@ class _Span(NamedTuple):
     page: int
     start: int
     text: str
-
-
-def read_counting_tokenizer(path: Path) -> Tokenizer:
-    """Read a ``tokenizer.json``, set to cut and to pad nothing.
-
-    Raises
-    ------
-    ValueError
-        If the file is no tokenizer.
-    """
-    try:
-        # Tokenizer.from_file answers every kind of broken file with a bare Exception; from_buffer with ValueError.
-        tokenizer = Tokenizer.from_buffer(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not a tokenizer.json ({error}); remove it, so that it is fetched again") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 def token_windows(pages: Sequence[str], tokenizer: Tokenizer, chunk_tokens: int) -> list[np.ndarray]:
@@ -52,7 +33,7 @@ def token_windows(pages: Sequence[str], tokenizer: Tokenizer, chunk_tokens: int)
     pages : sequence of str
         The cleaned pages.
     tokenizer : Tokenizer
-        As ``read_counting_tokenizer`` returns it; special tokens are not added.
+        As ``tokenizer_file.read_tokenizer`` returns it; special tokens are not added.
     chunk_tokens : int
         Length of a window, in tokens.
 

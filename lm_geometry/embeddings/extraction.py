@@ -10,7 +10,7 @@ from lm_geometry.checkpoints.embedding_names import SUFFIXES, is_embedding_name
 from lm_geometry.checkpoints.model_config import TAKE_THE_ORIGINAL, TEXT_PART, text_part
 from lm_geometry.checkpoints.tensors.tensor import StoredTensor, check_readable, shown
 from lm_geometry.checkpoints.tensors.weights import Weights
-from lm_geometry.checkpoints.tokenizer_file import read_tokenizer
+from lm_geometry.tokenizer_file import read_tokenizer
 
 KEY = "embedding_tensor"
 """The config key by which a user names the tensor."""

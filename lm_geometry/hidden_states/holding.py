@@ -5,16 +5,9 @@ from collections.abc import Mapping
 
 from lm_geometry.hidden_states.layer_model import LayerKey
 from lm_geometry.hidden_states.passes import Pass
+from lm_geometry.memory_shares import SHARE_FOR_HELD, held_bytes
 
 HOST = "cpu"
-
-# Of what is free on a GPU beside the weights; passes take up to half.
-_SHARE_FOR_HELD = 0.3
-# Second moments in float64, and as many rows as columns that wait in float32 to be added to them; of first and of
-# special tokens, one or two a chunk, rows alone as long as they are few.
-_MOMENT_BYTES, _RARE_KINDS = 8 + 4, 2
-# Of the rows that are drawn of a layer: one batch's, and as many type-matched ones.
-_DRAWN_ROWS = 2
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +52,6 @@ class Holding:
             )
 
 
-def held_bytes(width: int, n_chunks: int, batch_size: int) -> int:
-    """Return what is held of one layer at most: the moments of its tokens, and its drawn rows."""
-    rare = _RARE_KINDS * min(4 * n_chunks * width, _MOMENT_BYTES * width**2)
-    return _MOMENT_BYTES * width**2 + rare + 4 * _DRAWN_ROWS * batch_size * width
-
-
 def choose_places(
     devices: Mapping[LayerKey, str], needed: Mapping[LayerKey, int], room: Mapping[str, int]
 ) -> dict[LayerKey, str]:
@@ -95,4 +82,4 @@ def _room_on_gpus() -> dict[str, int]:
 
     torch.cuda.empty_cache()
     gpus = range(torch.cuda.device_count())
-    return {f"cuda:{gpu}": int(_SHARE_FOR_HELD * torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus}
+    return {f"cuda:{gpu}": int(SHARE_FOR_HELD * torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus}

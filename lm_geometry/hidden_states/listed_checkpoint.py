@@ -8,7 +8,7 @@ from pathlib import Path
 from lm_geometry import provenance
 from lm_geometry.checkpoints.hub.whole_files import CachedRevision
 from lm_geometry.checkpoints.ledger import read_listing, verify_file
-from lm_geometry.checkpoints.revision import naming
+from lm_geometry.error_words import naming
 from lm_geometry.hidden_states.layer_model import LayerModel
 
 

@@ -10,15 +10,8 @@ import numpy as np
 from lm_geometry.hidden_states.layer_model import LayerKey, LayerModel
 from lm_geometry.hidden_states.sequences import TokenSequence, equal_length_batches
 from lm_geometry.memory_limit import available_memory
+from lm_geometry.memory_shares import CPU_TOKENS, CUDA_TOKENS, SHARE_FOR_BATCH
 
-CPU_TOKENS = 2048
-"""Tokens of a forward pass on a CPU at most; larger batches are no faster (1.1 GB of states at 32 layers of 4096)."""
-
-CUDA_TOKENS = 16_384
-"""Tokens of a forward pass on a GPU at most: their states come to memory whole, 8.9 GB at 32 layers of 4096."""
-
-# Share of the free memory that a batch may take: states of the batch before it are still being written or measured.
-_SHARE_FOR_BATCH = 0.5
 # On a CPU nothing tells how much a pass took. Beside its states a token takes about this many vectors of activations,
 # and all of it twice, as freed memory comes back late.
 _ACTIVATION_VECTORS, _LATE = 20, 2
@@ -175,7 +168,7 @@ def _bytes_on_cpu(states: Mapping[LayerKey, Any]) -> int:
 
 def _tokens_within(free: int, taken: int, n_tokens: int, most: int) -> int:
     """Return the largest power of two of tokens that fit, where ``n_tokens`` took ``taken`` bytes."""
-    fitting = int(_SHARE_FOR_BATCH * free * n_tokens / taken) if taken else most
+    fitting = int(SHARE_FOR_BATCH * free * n_tokens / taken) if taken else most
     return min(most, 1 << max(fitting, 1).bit_length() - 1)
 
 

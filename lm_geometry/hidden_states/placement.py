@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 
 from lm_geometry.memory_limit import available_memory
+from lm_geometry.memory_shares import SHARE_FOR_WEIGHTS
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
-
-# The rest is for a batch's states and activations.
-_SHARE_FOR_WEIGHTS = 0.8
 
 
 def resolve_device(device: str) -> str:
@@ -63,11 +61,11 @@ def spread_over(
 def _free_bytes(device: str) -> dict[str | int, int]:
     import torch
 
-    memory: dict[str | int, int] = {"cpu": int(_SHARE_FOR_WEIGHTS * available_memory())}
+    memory: dict[str | int, int] = {"cpu": int(SHARE_FOR_WEIGHTS * available_memory())}
     if device == "cpu":
         return memory
     free = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())}
-    return {gpu: int(_SHARE_FOR_WEIGHTS * size) for gpu, size in free.items()} | memory
+    return {gpu: int(SHARE_FOR_WEIGHTS * size) for gpu, size in free.items()} | memory
 
 
 def _asked_bytes(device: str, max_memory: Mapping[str, str | int]) -> dict[str | int, int]:

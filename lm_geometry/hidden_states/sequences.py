@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lm_geometry.checkpoints.tokenizer_file import encoding_errors, read_tokenizer
 from lm_geometry.tables.files import read_table
+from lm_geometry.tokenizer_file import encoding_errors, read_tokenizer
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lm_geometry.checkpoints.revision import first_line
+from lm_geometry.error_words import first_line
 from lm_geometry.geometry.layers import (
     Draw,
     LayerMeasures,

@@ -7,6 +7,14 @@ them from how accelerate fills one after the other; none of it was measured.
 import math
 from typing import NamedTuple
 
+from lm_geometry.memory_shares import (
+    CPU_TOKENS,
+    CUDA_TOKENS,
+    SHARE_FOR_BATCH,
+    SHARE_FOR_HELD,
+    SHARE_FOR_WEIGHTS,
+    held_bytes,
+)
 from lm_geometry.plan import cost
 from lm_geometry.plan.model_facts import ModelFacts
 from lm_geometry.plan.passing import Passing
@@ -26,11 +34,8 @@ rating in half precision. Not measured."""
 # A byte-level vocabulary of V tokens spells English in about 0.28 log2 V characters a token: 3.09 for the 2,048 of the
 # embedded tokenizers, 4.4 for 50,000.
 _CHARACTERS_PER_BIT = 0.28
-# Tokens of a pass on a CPU and on a GPU at most (``hidden_states.passes``), and of one that must fit a GPU.
-_CPU_TOKENS, _GPU_TOKENS, _LEAST_GPU_TOKENS = 2048, 16_384, 512
-# Shares of a GPU's free memory (``hidden_states.placement``, ``passes`` and ``streaming``): for weights, for a batch of
-# what they leave, and of the same for what is held of layers while they are measured.
-_SHARE_FOR_WEIGHTS, _SHARE_FOR_BATCH, _SHARE_FOR_HELD = 0.8, 0.5, 0.3
+# Tokens of a pass that must fit a GPU.
+_LEAST_GPU_TOKENS = 512
 # What a pass holds for each token beside its layers' states: a block's queries, keys, values, products and residuals,
 # and three arrays of the feed-forward layer; on a CPU all of it twice, as freed memory comes back late. Within 7 % of
 # GPT-NeoX with 768 x 12 and 2048 x 8 and of T5 with 512 x 6 + 6.
@@ -45,13 +50,8 @@ _TORCH_START = 7.0
 _LOAD_RATE, _TO_GPU_RATE = 300e6, 10e9
 # Share of float32 that states take on disk: 0.79 to 0.83. Seconds to check, order, encode and write them: 120 MB/s.
 _DUMP_SHARE, _DUMP_RATE = 0.82, 120e6
-# Second moments of a layer's tokens in float64, and as many rows as columns that wait in float32 to be added to them.
-# Of the kinds of token (first, special) that are few, the rows alone.
-_MOMENT_BYTES, _RARE_KINDS = 8 + 4, 2
 # Matrices in float64 for a moment, while the statistics of one layer's tokens are taken.
 _STATISTICS_COPIES = 5
-# Of the rows that are drawn of a layer: one batch's, and as many type-matched ones.
-_DRAWN_ROWS = 2
 # A GPU's speed beside one thread's, of the measures' products in float64. Not measured: an A100 is rated at 160 times
 # as much, a GPU for games at 20 times.
 _GPU_GEOMETRY = 20
@@ -108,7 +108,7 @@ def _weight_room(facts: ModelFacts, passing: Passing) -> int:
     if passing.gpu_weights is not None:
         return passing.gpu_weights
     free = passing.gpu_bytes - _CUDA_BYTES
-    return round(min(_SHARE_FOR_WEIGHTS * free, free - _LEAST_GPU_TOKENS * _token_bytes(facts, passing)))
+    return round(min(SHARE_FOR_WEIGHTS * free, free - _LEAST_GPU_TOKENS * _token_bytes(facts, passing)))
 
 
 def _modules(facts: ModelFacts, passing: Passing) -> list[int]:
@@ -139,9 +139,9 @@ def pass_tokens(facts: ModelFacts, passing: Passing) -> int:
     if passing.batch_tokens is not None:
         return passing.batch_tokens
     if not passing.on_gpu:
-        return _CPU_TOKENS
-    fitting = int(_SHARE_FOR_BATCH * _free_on_first(facts, passing) / _token_bytes(facts, passing))
-    return min(_GPU_TOKENS, 1 << max(fitting, 1).bit_length() - 1)
+        return CPU_TOKENS
+    fitting = int(SHARE_FOR_BATCH * _free_on_first(facts, passing) / _token_bytes(facts, passing))
+    return min(CUDA_TOKENS, 1 << max(fitting, 1).bit_length() - 1)
 
 
 def forward_memory(facts: ModelFacts, passing: Passing = ON_CPU) -> int:
@@ -229,16 +229,9 @@ def _free_on_first(facts: ModelFacts, passing: Passing) -> int:
 # -- measuring while the model runs ------------------------------------------------------------------------------------
 
 
-def held_bytes(facts: ModelFacts, n_chunks: int, batch_size: int) -> int:
-    """Return what is held of all layers while they are measured: the moments of their tokens, and their drawn rows.
-
-    The rows are those of one batch, drawn and type-matched. First and special tokens, one or two of each chunk, are
-    kept as rows as long as they are fewer than the columns.
-    """
-    width = facts.hidden_width
-    rare = _RARE_KINDS * min(4 * n_chunks * width, _MOMENT_BYTES * width**2)
-    drawn = 4 * _DRAWN_ROWS * batch_size * width
-    return facts.n_states * (_MOMENT_BYTES * width**2 + rare + drawn)
+def held_of_all_layers(facts: ModelFacts, n_chunks: int, batch_size: int) -> int:
+    """Return what is held of all layers while they are measured: the moments of their tokens, and their drawn rows."""
+    return facts.n_states * held_bytes(facts.hidden_width, n_chunks, batch_size)
 
 
 def held_on_gpus(facts: ModelFacts, n_chunks: int, batch_size: int, passing: Passing) -> int:
@@ -247,13 +240,13 @@ def held_on_gpus(facts: ModelFacts, n_chunks: int, batch_size: int, passing: Pas
         return 0
     weights = places(facts, passing)
     free = weights.gpus * (passing.gpu_bytes - _CUDA_BYTES) - weights.on_gpus
-    return min(held_bytes(facts, n_chunks, batch_size), max(0, round(_SHARE_FOR_HELD * free)))
+    return min(held_of_all_layers(facts, n_chunks, batch_size), max(0, round(SHARE_FOR_HELD * free)))
 
 
 def streaming_memory(facts: ModelFacts, n_chunks: int, batch_size: int, passing: Passing = ON_CPU) -> int:
     """Return the machine's memory of measuring while a model runs: the passes, and what no GPU holds of the layers."""
     width = facts.hidden_width
-    held = held_bytes(facts, n_chunks, batch_size) - held_on_gpus(facts, n_chunks, batch_size, passing)
+    held = held_of_all_layers(facts, n_chunks, batch_size) - held_on_gpus(facts, n_chunks, batch_size, passing)
     measured = max(cost.batch_bytes(width, batch_size), 8 * _STATISTICS_COPIES * width**2)
     return round(forward_memory(facts, passing) + held + measured)
 
@@ -267,7 +260,7 @@ def streaming_seconds(
     facts: ModelFacts, tokens: int, n_chunks: int, n_batches: int, batch_size: int, passing: Passing = ON_CPU
 ) -> float:
     """Return the time that measuring adds to passes over ``tokens`` tokens; GPUs measure the layers that they hold."""
-    on_gpus = held_on_gpus(facts, n_chunks, batch_size, passing) / held_bytes(facts, n_chunks, batch_size)
+    on_gpus = held_on_gpus(facts, n_chunks, batch_size, passing) / held_of_all_layers(facts, n_chunks, batch_size)
     sizes = (facts.n_states, n_batches, batch_size, facts.hidden_width)
     by_gpu, by_cpu = (
         cost.geometry_seconds(*sizes, tokens=tokens, threads=workers) for workers in (_GPU_GEOMETRY, passing.threads)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 from tokenizers import Tokenizer
 
-from lm_geometry.checkpoints.tokenizer_file import read_tokenizer
+from lm_geometry.tokenizer_file import read_tokenizer
 
 STUDY_MAX_LENGTH = 2048
 """Tokens that a text is cut to, special tokens counted inside."""

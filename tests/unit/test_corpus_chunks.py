@@ -14,10 +14,11 @@ from lm_geometry.corpus.chunks import sample_chunks, sample_token_chunks
 from lm_geometry.corpus.dump import read_dump
 from lm_geometry.corpus.enwik8 import open_unpacked
 from lm_geometry.corpus.pages import write_pages
-from lm_geometry.corpus.token_windows import read_counting_tokenizer, token_windows
+from lm_geometry.corpus.token_windows import token_windows
 from lm_geometry.corpus.wikitext import clean_wikitext, is_redirect
 from lm_geometry.tables.corpus_statistics import SCHEMA as STATISTICS
 from lm_geometry.tables.files import file_sha256, read_table, write_table
+from lm_geometry.tokenizer_file import read_tokenizer
 from scripts import sample_chunks as script
 
 
@@ -138,13 +139,13 @@ def test_special_tokens_and_the_file_s_own_cuts_do_not_count(tmp_path):
     tokenizer.enable_truncation(max_length=3)
     tokenizer.enable_padding(length=9)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    assert cut("a b c d e", read_counting_tokenizer(tmp_path / "tokenizer.json"), 2) == ["a b", " c d"]
+    assert cut("a b c d e", read_tokenizer(tmp_path / "tokenizer.json"), 2) == ["a b", " c d"]
 
 
 def test_a_broken_tokenizer_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json: not a tokenizer\.json"):
-        read_counting_tokenizer(tmp_path / "tokenizer.json")
+        read_tokenizer(tmp_path / "tokenizer.json")
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +236,7 @@ def real_tokenizer(request, shared_data, tmp_path):
 def test_windows_of_real_tokenizers(real_pages, real_tokenizer):
     """In its page every window ends a whole number of chunks of tokens; alone it holds about as many."""
     name, path = real_tokenizer
-    tokenizer = read_counting_tokenizer(path)
+    tokenizer = read_tokenizer(path)
     length = 64
     alone = []
     for page, windows in zip(real_pages, token_windows(real_pages, tokenizer, length), strict=True):
@@ -265,7 +266,7 @@ def test_token_chunks_through_the_script(real_pages, shared_data, tmp_path):
     rows = read_table(chunks).to_pylist()
     assert [row["chunk"] for row in rows] == list(range(200))
     assert all(row["text"] in real_pages[row["page"]] for row in rows)
-    counted = read_counting_tokenizer(path).encode_batch([row["text"] for row in rows], add_special_tokens=False)
+    counted = read_tokenizer(path).encode_batch([row["text"] for row in rows], add_special_tokens=False)
     assert np.median([len(one.ids) for one in counted]) == 128
 
 

@@ -1,14 +1,12 @@
 """Where what is measured of layers is held while a model runs: stand-ins for GPUs."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from lm_geometry.hidden_states import LayerKey, holding, streaming
-from lm_geometry.hidden_states.holding import Holding, choose_places, held_bytes
+from lm_geometry.hidden_states.holding import Holding, choose_places
 from lm_geometry.hidden_states.passes import Pass
-from lm_geometry.plan import forward
+from lm_geometry.memory_shares import held_bytes
 
 _KEYS = [LayerKey("decoder", layer, False) for layer in range(3)]
 
@@ -51,12 +49,6 @@ def test_on_a_cpu_nothing_moves_and_nothing_is_said(caplog):
     moved = Holding(n_chunks=4, batch_size=16).moved(Pass([], states))
     assert all(moved.states[key] is states[key] for key in _KEYS)
     assert caplog.text == ""
-
-
-def test_the_plan_reckons_with_what_is_held():
-    facts = SimpleNamespace(hidden_width=768, n_states=13)
-    for n_chunks in (16, 10**5):
-        assert forward.held_bytes(facts, n_chunks, 4096) == 13 * held_bytes(768, n_chunks, 4096)
 
 
 def test_a_gpu_without_room_for_the_measures_is_one_line():

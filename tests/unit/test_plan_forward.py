@@ -11,7 +11,6 @@ from peak_memory import peak_bytes
 from lm_geometry import plan
 from lm_geometry.checkpoints.ledger import listing_table
 from lm_geometry.checkpoints.listed_file import ListedFile
-from lm_geometry.hidden_states import holding, passes, placement
 from lm_geometry.plan import cost, forward
 from lm_geometry.plan.forward import ON_CPU
 from lm_geometry.plan.model_facts import model_facts
@@ -146,13 +145,6 @@ def test_max_memory_of_a_cpu_leaves_the_rest_on_disk(tmp_path):
     assert more == pytest.approx(held.on_disk / 1e6, abs=1)
 
 
-def test_the_plan_shares_a_gpu_as_the_passes_do():
-    assert forward._SHARE_FOR_WEIGHTS == placement._SHARE_FOR_WEIGHTS
-    assert forward._SHARE_FOR_BATCH == passes._SHARE_FOR_BATCH
-    assert forward._SHARE_FOR_HELD == holding._SHARE_FOR_HELD
-    assert (forward._CPU_TOKENS, forward._GPU_TOKENS) == (passes.CPU_TOKENS, passes.CUDA_TOKENS)
-
-
 # -- what the config says ----------------------------------------------------------------------------------------------
 
 
@@ -235,7 +227,7 @@ def test_of_a_gpus_passes_the_states_come_to_memory():
 def test_layers_that_no_gpu_holds_are_held_in_memory_and_measured_there():
     facts = _facts("405b")
     eight = _gpu(141, dtype="bfloat16", most_gpus=8)
-    held = forward.held_bytes(facts, 512, 4096)
+    held = forward.held_of_all_layers(facts, 512, 4096)
     matrices = 128 * 8 * 16384**2
     assert matrices < held < 2.5 * matrices
     on_gpus = forward.held_on_gpus(facts, 512, 4096, eight)
@@ -243,7 +235,7 @@ def test_layers_that_no_gpu_holds_are_held_in_memory_and_measured_there():
     without = forward.forward_memory(facts, eight)
     assert forward.streaming_memory(facts, 512, 4096, eight) - without > held - on_gpus
     small = _facts("pythia-1b")
-    assert forward.held_on_gpus(small, 512, 4096, _gpu(80)) == forward.held_bytes(small, 512, 4096)
+    assert forward.held_on_gpus(small, 512, 4096, _gpu(80)) == forward.held_of_all_layers(small, 512, 4096)
     on_gpu, on_cpu = (forward.streaming_seconds(small, 10**5, 512, 8, 4096, one) for one in (_gpu(80), ON_CPU))
     assert on_gpu < on_cpu / 10
     assert forward.held_on_gpus(small, 512, 4096, ON_CPU) == 0

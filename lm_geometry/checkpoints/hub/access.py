@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from lm_geometry.checkpoints.hub.patience import TRANSIENT, Patience, retry_after
-from lm_geometry.checkpoints.revision import first_line, unknown_revision
+from lm_geometry.checkpoints.revision import unknown_revision
+from lm_geometry.error_words import first_line
 
 log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")

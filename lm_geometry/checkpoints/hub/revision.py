@@ -14,7 +14,7 @@ from lm_geometry.checkpoints.hub.access import address, disk_errors, in_one_line
 from lm_geometry.checkpoints.hub.patience import Patience
 from lm_geometry.checkpoints.hub.ranges import RemoteFile
 from lm_geometry.checkpoints.listed_file import ListedFile, role_of
-from lm_geometry.checkpoints.revision import first_line, one_line
+from lm_geometry.error_words import first_line, one_line
 from lm_geometry.tables.files import write_text
 
 log = logging.getLogger(__name__)

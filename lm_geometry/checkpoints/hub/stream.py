@@ -10,7 +10,7 @@ from typing import Any
 
 from lm_geometry.checkpoints.hub.access import in_one_line, token
 from lm_geometry.checkpoints.hub.patience import TRANSIENT, Patience, retry_after
-from lm_geometry.checkpoints.revision import first_line
+from lm_geometry.error_words import first_line
 
 log = logging.getLogger(__name__)
 

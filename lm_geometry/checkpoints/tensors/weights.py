@@ -11,11 +11,12 @@ from lm_geometry.checkpoints.byte_source import ByteSource, LocalFile
 from lm_geometry.checkpoints.hub import cached_file
 from lm_geometry.checkpoints.ledger import find_listed, verify_file
 from lm_geometry.checkpoints.listed_file import ListedFile
-from lm_geometry.checkpoints.revision import Revision, naming
+from lm_geometry.checkpoints.revision import Revision
 from lm_geometry.checkpoints.tensors import safetensors_reader, torch_reader
 from lm_geometry.checkpoints.tensors.range_file import FIRST_READ
 from lm_geometry.checkpoints.tensors.tensor import StoredTensor, check_readable, decode_rows, row_bytes, shown
 from lm_geometry.checkpoints.weight_files import INDEX_SUFFIX, entry_file, weight_map
+from lm_geometry.error_words import naming
 
 _COMPARED_AT_ONCE = 16 * 1024 * 1024
 _POINTER = b"version https://git-lfs"

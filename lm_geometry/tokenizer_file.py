@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lm_geometry.checkpoints.revision import one_line
+from lm_geometry.error_words import one_line
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
