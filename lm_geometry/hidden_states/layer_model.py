@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from lm_geometry.checkpoints.listed_file import CONFIG
+from lm_geometry.error_words import one_line
 from lm_geometry.hidden_states.final_norm import FinalNorm
 from lm_geometry.hidden_states.loading import load_model
 from lm_geometry.hidden_states.placement import DTYPES, resolve_device
@@ -137,8 +139,20 @@ class LayerModel:
         if self.kind == "encoder-decoder":
             inputs["decoder_input_ids"] = tokens
         with torch.inference_mode():
-            output = self._model(**inputs, output_hidden_states=True)
+            output = self._output(**inputs)
             return {key: state.float() for key, state in self._named(output).items()}
+
+    def _output(self, **inputs: Any) -> Any:
+        """Run the model; whatever its own code fails at is what config.json made of it, but for lack of memory."""
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        try:
+            return self._model(**inputs, output_hidden_states=True, return_dict=True)
+        except Exception as error:
+            if should_reduce_batch_size(error):
+                raise
+            problem = f"{CONFIG}: the {self.kind} that transformers builds from it cannot run ({one_line(error)})"
+            raise ValueError(f"{problem}; correct the value, or fetch it again") from error
 
     def _named(self, output: Any) -> dict[LayerKey, Any]:
         """Return the states of transformers' output by their names, those before a final norm among them."""

@@ -1,6 +1,7 @@
 """Read a pretrained model from a folder: no head, no dropout, all weights the states depend on, nothing fetched."""
 
 import logging
+import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lm_geometry.checkpoints.listed_file import CONFIG
 from lm_geometry.checkpoints.model_config import read_config
-from lm_geometry.checkpoints.revision import first_line, one_line
+from lm_geometry.error_words import first_line, one_line
 from lm_geometry.hidden_states.kinds import check_can_be_built, model_kind
 from lm_geometry.hidden_states.offload import offload_folder
 from lm_geometry.hidden_states.placement import spread_over
@@ -17,6 +18,8 @@ from lm_geometry.hidden_states.placement import spread_over
 _NO_MODEL = f"{CONFIG}: transformers cannot build a model from it"
 # What stands before the text model's weights in a checkpoint that reads images too.
 _TEXT_MODEL_PREFIX = r"^(model\.)?language_model\.(model\.)?"
+# The deepest published models have some hundreds of layers; building a model of millions takes all day.
+_MOST_LAYERS = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -63,23 +66,29 @@ def load_model(
     try:
         with _no_load_report(), ExitStack() as while_loading:
             shown = while_loading.enter_context(_alone(folder, files))
-            with _failing(_NO_MODEL, "correct the value, or fetch it again"):
+            with failing(_NO_MODEL, "correct the value, or fetch it again"):
                 config, text_model = _config(shown, own)
-            kind = model_kind(config)
             _check_sizes(config)
-            with _failing(_NO_MODEL, "correct the value, or fetch it again"):
+            kind = model_kind(config)
+            with failing(_NO_MODEL, "correct the value, or fetch it again"):
                 weight_bytes = _weight_bytes(config, torch_dtype, own)
             places = spread_over(weight_bytes, device, max_memory)
             spread = _spread(places, stack, offload_dir)
-            with _failing("the weights cannot be loaded", "is the file whole?"):
+            with failing("the weights cannot be loaded", "is the file whole?"):
                 model, found = _from_pretrained(shown, torch_dtype, safetensors, {**own, **text_model, **spread})
             reads_files = "disk" in getattr(model, "hf_device_map", {}).values()
             if reads_files:
                 stack.enter_context(while_loading.pop_all())
     except ValueError as error:
         raise ValueError(f"{folder}: {first_line(error)}") from error
+    if kind == "encoder-decoder" and model.get_encoder() is model:
+        raise ValueError(
+            f"{folder}: {CONFIG}: is_encoder_decoder true, but a {type(model).__name__} has one stack; correct the "
+            "value, or fetch it again"
+        )
     _refuse_other_shapes(folder, found["mismatched_keys"])
     _refuse_missing(folder, model, found["missing_keys"])
+    _refuse_layers_left_out(folder, model, found["unexpected_keys"])
     return Loaded(model if places else model.to(device), kind, reads_files)
 
 
@@ -105,11 +114,12 @@ def _weight_bytes(config: Any, dtype: Any, own: Mapping[str, Any]) -> int:
 
 
 def _check_sizes(config: Any) -> None:
-    """Refuse sizes with which a model can be built, but gives no states."""
-    for key in ("num_hidden_layers", "max_position_embeddings"):
+    """Refuse sizes with which a model can be built but gives no states, or is never built."""
+    for key, most in (("num_hidden_layers", _MOST_LAYERS), ("max_position_embeddings", None)):
         size = getattr(config, key, None)
-        if size is not None and size < 1:
-            raise ValueError(f"{CONFIG}: {key} {size}: it must be 1 or more; correct the value, or fetch it again")
+        if size is not None and (size < 1 or (most and size > most)):
+            allowed = f"between 1 and {most}" if most else "1 or more"
+            raise ValueError(f"{CONFIG}: {key} {size}: it must be {allowed}; correct the value, or fetch it again")
 
 
 def _spread(places: Mapping[str | int, int] | None, stack: ExitStack, offload_dir: Path | None) -> dict[str, Any]:
@@ -164,6 +174,33 @@ def _refuse_missing(folder: Path, model: Any, missing: Sequence[str]) -> None:
         )
 
 
+def _refuse_layers_left_out(folder: Path, model: Any, unexpected: Collection[str]) -> None:
+    """Refuse weights of more layers than config.json gives the model, which transformers leaves aside.
+
+    Those of a head or of an image tower may be left aside.
+    """
+    own = {name for name, _ in model.named_parameters()}
+    ends = {_numbers_out(name) for name in own if _numbers_out(name) != name}
+    left_out = sorted(name for name in unexpected if _is_another_layers(name, own, ends))
+    if left_out:
+        raise ValueError(
+            f"{folder}: {CONFIG} has num_hidden_layers {model.config.num_hidden_layers}, and leaves out "
+            f"{len(left_out)} tensors of the weights that are called like its layers', first {left_out[0]}: they do "
+            "not belong together; fetch both again"
+        )
+
+
+def _is_another_layers(name: str, own: Collection[str], ends: Collection[str]) -> bool:
+    """Return whether a tensor is called like the model's own but for a number that the model has not."""
+    inner = re.sub(_TEXT_MODEL_PREFIX, "", name)
+    # A checkpoint with a head has one component before all names; an image tower has several.
+    return any(one not in own and _numbers_out(one) in ends for one in (inner, inner.partition(".")[2]))
+
+
+def _numbers_out(name: str) -> str:
+    return re.sub(r"\.\d+(?=\.)", ".*", name)
+
+
 @contextmanager
 def _alone(folder: Path, files: Sequence[str] | None) -> Iterator[Path]:
     """Yield a folder that shows these files of ``folder`` alone; the folder itself where none are named."""
@@ -179,7 +216,7 @@ def _alone(folder: Path, files: Sequence[str] | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _failing(what: str, fix: str) -> Iterator[None]:
+def failing(what: str, fix: str) -> Iterator[None]:
     """Turn whatever transformers' code and what it calls run into with damaged files into one line."""
     try:
         yield

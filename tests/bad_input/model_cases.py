@@ -455,6 +455,26 @@ PASSES: dict[str, Case] = {
         r"config\.json: num_hidden_layers 0:",
         "correct the value",
     ),
+    "pass: a layer less than the weights": (
+        passed({CONFIG: config(num_hidden_layers=2)}),
+        r"/mine: config\.json has num_hidden_layers 2, .*leaves out 12 tensors .*first gpt_neox\.layers\.2\.",
+        "fetch both",
+    ),
+    "pass: layers without end": (
+        passed({CONFIG: config(num_hidden_layers=10**9)}),
+        r"config\.json: num_hidden_layers 1000000000: it must be between 1 and 10000",
+        "correct the value",
+    ),
+    "pass: half a rotation too many": (
+        passed({CONFIG: config(rotary_pct=2.0, rope_parameters=None)}),
+        r"config\.json: the decoder that transformers builds from it cannot run",
+        "correct the value",
+    ),
+    "pass: one stack that should be two": (
+        passed({CONFIG: config(is_encoder_decoder=True)}),
+        r"config\.json: is_encoder_decoder true, but a GPTNeoXModel has one stack",
+        "correct the value",
+    ),
     "pass: no positions": (
         passed({CONFIG: config(max_position_embeddings=0)}),
         r"max_position_embeddings 0:",
