@@ -109,7 +109,8 @@ rule write_plan:
         "../scripts/write_plan.py"
 
 
-# Without an output it runs whenever it is asked for: the plan is on the screen each time, beside what the disk has now.
+# Without an output, which a benchmark would be too, it runs whenever it is asked for: the plan is on the screen each
+# time, beside what the disk has now.
 rule plan:
     input:
         table=results("plan/plan.parquet"),
@@ -117,8 +118,6 @@ rule plan:
         duplicates=[] if study.embedded_models else [results("tables/duplicate_checkpoints.parquet")],
     log:
         results("logs/plan.log"),
-    benchmark:
-        results("timings/plan.tsv")
     localrule: True
     conda:
         "../envs/analysis.yaml"

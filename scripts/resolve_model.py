@@ -103,7 +103,8 @@ def _config_text(found: Revision, listed: Sequence[ListedFile]) -> str:
         return "{}\n"
     path = _small_file(found, listed, CONFIG)
     check_config_not_quantized(read_config(path))
-    return path.read_text(encoding="utf-8")
+    # Line ends as they are: the listing has the digest of these bytes.
+    return path.read_bytes().decode("utf-8")
 
 
 def _small_file(found: Revision, listed: Sequence[ListedFile], path: str) -> Path:

@@ -16,7 +16,7 @@ from lm_geometry import provenance
 from lm_geometry.provenance.carriers import read_carried
 
 # Which table tells of a file without a place of its own. Where that table lists files, ``listed`` is the file's name in
-# it, and its digest must be the listed one.
+# it, and its digest must be the listed one; ``original`` is a name that the source may have had no digest of.
 _TELLERS = (
     (r"(?P<top>.*/)mteb/results/.+/(?:model_meta\.json|run_settings\.jsonl)", "{top}tables/mteb_results.parquet"),
     (r"(?P<top>.*/)mteb/(?P<listed>results/.+)", "{top}tables/mteb_results.parquet"),
@@ -24,7 +24,8 @@ _TELLERS = (
     (r"(?P<top>.*/embedded/(?:collection|tokenizers/[^/]+)/)(?P<listed>.+)", "{top}listing.parquet"),
     (r"(?P<top>.*/corpora/[^/]+/)(?P<listed>raw)", "{top}raw.parquet"),
     (r"(?P<top>.*/embedded/)(?P<listed>dump\.xml)", "{top}dump.parquet"),
-    (r"(?P<top>.*/(?:models|tokenizers)/.+/)(?:config|tokenizer|tokenizer_config)\.json", "{top}listing.parquet"),
+    (r"(?P<top>.*/models/.+/)(?P<original>config\.json)", "{top}listing.parquet"),
+    (r"(?P<top>.*/tokenizers/.+/)(?:tokenizer|tokenizer_config)\.json", "{top}listing.parquet"),
     (r"(?P<top>.*/)clean\.txt", "{top}statistics.parquet"),
     (r"(?P<stem>.*)\.(?:csv|rst)", "{stem}.parquet"),
 )
@@ -56,22 +57,26 @@ def find(path: Path) -> Found:
         match = re.fullmatch(pattern, path.absolute().as_posix())
         teller = Path(template.format_map(match.groupdict())) if match else None
         if match and teller and teller.is_file():
-            _check_unchanged(path, teller, match.groupdict().get("listed"))
+            _check_unchanged(path, teller, **match.groupdict())
             return Found(provenance.read(teller), teller)
     raise ValueError(f"{path}: carries no provenance, and no table beside it tells what made it")
 
 
-def _check_unchanged(path: Path, teller: Path, listed: str | None) -> None:
+def _check_unchanged(
+    path: Path, teller: Path, listed: str | None = None, original: str | None = None, **_names: str
+) -> None:
     """Refuse a file that is not what was written beside the table."""
     if path.suffix == ".csv":
         written = pa.BufferOutputStream()
         pyarrow.csv.write_csv(pq.read_table(teller), written)
         if path.read_bytes() != written.getvalue().to_pybytes():
             raise ValueError(f"{path}: not what was written, for it differs from {teller.name} beside it")
-    elif listed is not None:
+    elif name := listed or original:
         table = pq.read_table(teller, columns=["path", "sha256"])
         digests = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+        if original and digests.get(name) is None:
+            return
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digests.get(listed) != digest:
-            raise ValueError(f"{path}: not what was written, for {teller} lists {digests.get(listed, 'no such file')}")
+        if digests.get(name) != digest:
+            raise ValueError(f"{path}: not what was written, for {teller} lists {digests.get(name, 'no such file')}")

@@ -141,7 +141,7 @@ def test_a_csv_that_was_edited_is_refused(tmp_path, job):
         ("embedded/models/tiny/step0/config.json", "embedded/manifests/tiny.parquet", "step0/config.json"),
         ("mteb/results/a-b/main/SCIDOCS.json", "tables/mteb_results.parquet", "results/a-b/main/SCIDOCS.json"),
         ("mteb/results/a-b/main/model_meta.json", "tables/mteb_results.parquet", None),
-        ("models/tiny/main/config.json", "models/tiny/main/listing.parquet", None),
+        ("models/tiny/main/config.json", "models/tiny/main/listing.parquet", "config.json"),
         ("tokenizers/hub/org/name/tokenizer.json", "tokenizers/hub/org/name/listing.parquet", None),
         ("corpora/enwik8/clean.txt", "corpora/enwik8/statistics.parquet", None),
     ],
@@ -160,6 +160,15 @@ def test_a_file_without_a_place_is_told_of_by_the_table_that_its_rule_wrote(tmp_
     if listed:
         with pytest.raises(ValueError, match=r"not what was written, for .*lists [0-9a-f]{64}"):
             find(path)
+
+
+def test_a_config_of_a_hub_that_listed_no_digest_of_it_is_told_of(tmp_path):
+    path, table = tmp_path / "models/a/main/config.json", tmp_path / "models/a/main/listing.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    schema = pa.schema([column("path", pa.string(), "a path"), column("sha256", pa.string(), "digest", nullable=True)])
+    write_table(table, pa.table({"path": ["config.json"], "sha256": pa.array([None], pa.string())}), schema)
+    assert find(path) == (provenance.read(table), table)
 
 
 def test_command_prints_what_made_a_file(tmp_path, capsys, job):

@@ -134,6 +134,8 @@ def test_the_plan_of_a_small_study_from_nothing(fresh, tmp_path):
     with serve(catalogue()) as hub:
         done = snakemake(fresh, tmp_path, "plan", *options, hub=hub)
         check_plan(fresh, "pythia_small", done)
+        again = snakemake(fresh, tmp_path, "plan", "--dry-run", *options)
+        assert re.search(r"^plan +1$", again.stdout, flags=re.MULTILINE), again.stdout
         assert {request.path.rpartition("/")[2] for request in hub.file_requests()} <= SMALL
     assert TOKEN not in done.stdout + done.stderr
     for path in tmp_path.rglob("*"):
