@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterable, Iterator
 from functools import partial
+from os.path import normpath
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,7 +49,7 @@ def find_location_errors(config: dict[str, Any], base: Path) -> Iterator[str]:
     for path, look in (
         ((SCALING, "collection", "path"), _collection),
         ((DYNAMICS, "corpus", "path"), partial(_corpus, config)),
-        (("results_dir",), _writable_folder),
+        (("results_dir",), partial(_results_folder, base)),
         (("cache_dir",), _writable_folder),
     ):
         if text := text_at(config, *path):
@@ -230,6 +231,15 @@ def _long_enough(config: dict[str, Any], path: tuple[str, ...], text: str, n_byt
     if n_chunks and length and n_bytes < n_chunks * length:
         needed = f"n_chunks x chunk_characters = {n_chunks} x {length} = {n_chunks * length:,} characters"
         yield say(path, text, f"holds {n_bytes:,} bytes, and {needed} are asked for; give more text, or lower either")
+
+
+def _results_folder(base: Path, path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+    """Yield a line for a folder that holds more than results, among which a run removes and replaces files."""
+    for holder, is_what in ((base, "the working directory"), (expanded("~"), "your home folder")):
+        if Path(normpath(holder.absolute())).is_relative_to(normpath(folder.absolute())):
+            yield say(path, text, f"is or holds {is_what}; name a folder for results alone, such as results")
+            return
+    yield from _writable_folder(path, text, folder)
 
 
 def _writable_folder(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -133,9 +134,15 @@ def _wrong_type(error: jsonschema.ValidationError) -> str:
     value, expected = error.instance, error.validator_value
     if value is None:
         return "has no value; give one, or remove the key"
-    if "x-fix" in error.schema and not isinstance(expected, str):
+    # Where text must follow a pattern, a number in quotes would be refused as well.
+    if "x-fix" in error.schema and (not isinstance(expected, str) or _is_number_for_text(value, error.schema)):
         return error.schema["x-fix"]
     return f"must be {TYPES[expected]}" + _type_hint(value, expected, error.schema)
+
+
+def _is_number_for_text(value: Any, schema: Mapping[str, Any]) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and "pattern" in schema and not re.fullmatch(schema["pattern"], str(value))
 
 
 def _type_hint(value: Any, expected: str, schema: Mapping[str, Any]) -> str:
@@ -165,11 +172,17 @@ def _as_number(value: Any) -> float | None:
 
 
 def _unknown_key(name: str, known: Iterable[str]) -> str:
-    guess = did_you_mean(name, known)
+    guess = _missing_space(name, known) or did_you_mean(name, known)
     if not guess:
         places = sorted({key_of(path) for path in _paths_of(name, load_schema(), ())})
         guess = f"it belongs to {choices(places)}" if places else f"use {choices(known)}"
     return f"unknown key; {guess}"
+
+
+def _missing_space(name: str, known: Iterable[str]) -> str:
+    """Return the fix for {source:./x}, which YAML takes for a key."""
+    key, colon, value = name.partition(":")
+    return f"write a space after the colon: {key}: {value}" if colon and key in known else ""
 
 
 def _paths_of(name: str, schema: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

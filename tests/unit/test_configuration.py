@@ -118,6 +118,8 @@ SCALING, DYNAMICS = "embedding_scaling", "representation_dynamics"
 BAD = [
     # unknown and absent keys
     ("result_dir", "x", "result_dir: 'x': unknown key; did you mean 'results_dir'?"),
+    ("results_dir:out", None, "results_dir:out: null: unknown key; write a space after the colon: results_dir: out"),
+    (f"{DYNAMICS}/gpus", {"memory": 40}, f"{DYNAMICS}.gpus.memory: 40: must be a size such as 80GB"),
     ("models/mine/revison", "main", "models.mine.revison: 'main': unknown key; did you mean 'revision'?"),
     ("n_chunks", 64, "n_chunks: 64: unknown key; it belongs to representation_dynamics"),
     ("batch_size", 64, "batch_size: 64: unknown key; it belongs to embedding_scaling.table_geometry or "
@@ -267,6 +269,9 @@ BAD = [
      "tokenizer.json"),
     # files
     ("results_dir", "corpus.txt", "results_dir: 'corpus.txt': is a file; name a folder"),
+    *[("results_dir", path, f"results_dir: {path!r}: is or holds {what}; name a folder for results alone, such as "
+       "results") for path, what in ((".", "the working directory"), ("..", "the working directory"),
+                                     ("~", "your home folder"))],
     ("results_dir", "{model}", "results_dir: '{model}': must be the path of a folder, without braces or control "
      "characters"),
     (f"{SCALING}/collection/path", "./nowhere", f"{SCALING}.collection.path: './nowhere': no such folder "
