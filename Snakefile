@@ -9,18 +9,17 @@ min_version("9.20")
 ROOT = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(ROOT))
 from lm_geometry import plan
-from lm_geometry.code_digest import rule_digest
+from lm_geometry.code_digest import recall_digests, remember_digests, rule_digest
 from lm_geometry.configuration.checking import complete_config
 from lm_geometry.configuration.reading import ConfigError, read_config
 from lm_geometry.configuration.view import Study, either
 from lm_geometry.demo.recipes import RECIPES
 from lm_geometry.gpus import visible_gpus
 from lm_geometry.job import prepare_environment
+from lm_geometry.records import LostRecordsError, check_records, mark_records
 from lm_geometry.run_lock import RunningError, claim
 from lm_geometry.tables.files import remove_leftovers, set_back_future_times
 from lm_geometry.unmade import Unmade
-
-prepare_environment(ROOT)
 
 if workflow.modifier.path_modifier.prefix:
     raise SystemExit("prefix: not supported by lm-geometry; set results_dir in the module's config instead")
@@ -46,6 +45,13 @@ try:
 except ConfigError as error:
     raise SystemExit(str(error))
 
+prepare_environment(ROOT, Path(study.path("")))
+if workflow.is_main_process:
+    try:
+        check_records(Path(study.path("")))
+    except LostRecordsError as error:
+        raise SystemExit(str(error))
+
 # Jobs that run side by side on this machine take no more than this together: memory in MB (a larger job runs alone), and
 # GPUs; --resources sets other limits. They cannot stand in profiles/default: Snakemake would cut down to them what each
 # job asks of a cluster.
@@ -67,6 +73,8 @@ if study.scaling.section and not study.scaling.runs:
     asked = ", ".join(study.scaling.section["suites"])
     raise SystemExit(f"embedding_scaling.suites: {asked}: all of their models are optional and absent; add their files")
 
+code_digests = Path(".snakemake", "lm_geometry", "code_digests.json")
+recall_digests(code_digests)
 models, scaling, dynamics = study.models, study.scaling, study.dynamics
 results = study.path
 code = partial(rule_digest, root=ROOT)
@@ -99,6 +107,10 @@ include: "rules/dynamics.smk"
 include: "rules/figures.smk"
 
 
+if workflow.is_main_process:
+    remember_digests(code_digests)
+
+
 rule all:
     default_target: True
     input:
@@ -117,10 +129,11 @@ onstart:
             claim(Path(results("")))
             remove_leftovers(Path(results("")))
             set_back_future_times(Path(results("")))
+            mark_records(Path(results("")))
         except RunningError as error:
             raise SystemExit(str(error))
         except OSError as error:
-            raise SystemExit(f"results_dir: {config['results_dir']} cannot be written ({error})")
+            raise SystemExit(f"results_dir: {Path(results(''))} cannot be written ({error})")
         workflow.globals["unmade"] = Unmade(workflow.dag, workflow.persistence)
         unmade.mark()
 
@@ -128,6 +141,7 @@ onstart:
 onerror:
     if workflow.is_main_process:
         unmade.unmark_untouched()
+        print("Finished jobs stay; the same command goes on from here.", file=sys.stderr)
 
 
 onsuccess:

@@ -2,10 +2,14 @@
 
 import ast
 import hashlib
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from lm_geometry.tables.files import atomic_path
 
 PACKAGE = "lm_geometry"
 
@@ -26,6 +30,7 @@ PLUMBING = frozenset(
         "lm_geometry.job",
         "lm_geometry.provenance",
         "lm_geometry.provenance.carriers",
+        "lm_geometry.run_lock",
         "lm_geometry.tables.files",
         "lm_geometry.version",
     }
@@ -45,10 +50,9 @@ def code_digest(script: Path, root: Path) -> str:
     root : Path
         The folder that holds the ``lm_geometry`` package.
     """
-    digest = hashlib.sha256(_read(script).code)
+    digest = hashlib.sha256(_read(script).digest.encode())
     for name, path in sorted(modules_behind(script, root).items()):
-        digest.update(f"\0{name}\0".encode())
-        digest.update(_read(path).code)
+        digest.update(f"\0{name}\0{_read(path).digest}".encode())
     return digest.hexdigest()
 
 
@@ -88,10 +92,48 @@ def modules_behind(script: Path, root: Path) -> dict[str, Path]:
 
 
 class _Source(NamedTuple):
-    """What a file does, as bytes, and every dotted name below the package that it may import; some are functions."""
+    """The digest of what a file does, and every dotted name of the package that it may import; some are functions."""
 
-    code: bytes
+    digest: str
     imports: frozenset[str]
+
+
+# What files of some content do, by the sha256 of the content. To read all of them anew takes a quarter of the time in
+# which Snakemake starts, and on a cluster it starts twice for each job.
+_known: dict[str, _Source] = {}
+_from_before: set[str] = set()
+
+
+def recall_digests(path: Path) -> None:
+    """Recall what ``remember_digests`` wrote by this very code; nothing from a file that is absent or damaged.
+
+    Parameters
+    ----------
+    path : Path
+        In the working directory: what it says of code is believed.
+    """
+    try:
+        maker, sources = json.loads(path.read_text(encoding="utf-8"))
+        found = {content: _Source(digest, frozenset(imports)) for content, (digest, imports) in sources.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return
+    if maker == _maker():
+        _known.update(found)
+        _from_before.update(found)
+
+
+def remember_digests(path: Path) -> None:
+    """Write what was read of all files, if that is more than was recalled."""
+    if _known.keys() <= _from_before:
+        return
+    sources = {content: [source.digest, sorted(source.imports)] for content, source in sorted(_known.items())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps([_maker(), sources]), encoding="utf-8")
+
+
+def _maker() -> str:
+    return f"{sys.version} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
 
 
 def _read(path: Path) -> _Source:
@@ -101,10 +143,15 @@ def _read(path: Path) -> _Source:
 # Most modules stand behind many rules, and a workflow asks for the digest of each.
 @cache
 def _read_once(path: Path, mtime: int) -> _Source:  # noqa: ARG001 - a file that is written again is read again
-    names: set[str] = set()
-    pieces: list[str] = []
-    _take(ast.parse(path.read_bytes(), filename=str(path)), path, pieces, names)
-    return _Source("".join(pieces).encode("utf-8", "surrogatepass"), frozenset(names))
+    content = path.read_bytes()
+    key = hashlib.sha256(content).hexdigest()
+    if key not in _known:
+        names: set[str] = set()
+        pieces: list[str] = []
+        _take(ast.parse(content, filename=str(path)), path, pieces, names)
+        code = "".join(pieces).encode("utf-8", "surrogatepass")
+        _known[key] = _Source(hashlib.sha256(code).hexdigest(), frozenset(names))
+    return _known[key]
 
 
 def _take(value: Any, path: Path, pieces: list[str], names: set[str]) -> None:

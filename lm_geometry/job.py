@@ -7,11 +7,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
 from lm_geometry import provenance
+from lm_geometry.run_lock import RunningError, working_in
+
+# The results folder of the workflow that a job belongs to, for its lock.
+_RESULTS = "LM_GEOMETRY_RESULTS"
 
 
 class Stopped(BaseException):
@@ -82,9 +86,9 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
             logging.getLogger(ours).setLevel(logging.INFO)
         try:
             provenance.set_job(rule=job.rule, code=job.params.get("code", ""))
-            with _stopped_in_order():
+            with _stopped_in_order(), _in_results():
                 function(**_arguments(job, function))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RunningError) as error:
             traceback.print_exc(file=log)
             print(f"{job.rule}: {_subject(job, str(error))}{' '.join(str(error).splitlines())}", file=screen)
             raise SystemExit(1) from None
@@ -116,14 +120,21 @@ def _opened_log(job: Any, screen: TextIO) -> Iterator[_Log]:
             print(f"{job.rule}: its log {path} is not whole ({log.problem})", file=screen)
 
 
-def prepare_environment(root: Path) -> None:
+def prepare_environment(root: Path, results: Path) -> None:
     """Set what all jobs of a workflow inherit from the process that starts them.
 
     Scripts import the library from ``root``, wherever the workflow is run from and whichever environment runs them. A
-    job of one thread computes on one: jobs run side by side, and sums come out alike on any number of cores.
+    job of one thread computes on one: jobs run side by side, and sums come out alike on any number of cores. While a
+    job works, the lock of the folder ``results`` says so.
     """
+    os.environ[_RESULTS] = str(results.absolute())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _in_results() -> AbstractContextManager[None]:
+    results = os.environ.get(_RESULTS)
+    return working_in(Path(results)) if results else nullcontext()
 
 
 @contextmanager

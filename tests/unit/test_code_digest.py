@@ -1,10 +1,13 @@
 """The digest behind a rule changes with its code and with nothing else."""
 
+import json
+import os
 import shutil
 
 import pytest
 
-from lm_geometry.code_digest import code_digest, rule_digest
+from lm_geometry import code_digest as module
+from lm_geometry.code_digest import code_digest, recall_digests, remember_digests, rule_digest
 
 
 @pytest.fixture
@@ -107,3 +110,59 @@ def test_data_that_a_rule_reads_is_part_of_its_digest(tmp_path):
     before = rule_digest("judge", tmp_path, data=["facts.csv"])
     (tmp_path / "facts.csv").write_text("a\n2\n")
     assert len({without, before, rule_digest("judge", tmp_path, data=["facts.csv"])}) == 3
+
+
+@pytest.fixture
+def remembered(project, tmp_path, monkeypatch):
+    """The digest of the script, what was written of it, and a process that has read no code yet."""
+    monkeypatch.setattr(module, "_known", {})
+    monkeypatch.setattr(module, "_from_before", set())
+    before, path = digest(project), tmp_path / "remembered" / "code.json"
+    remember_digests(path)
+    module._known.clear()
+    module._read_once.cache_clear()
+    return before, path
+
+
+def no_parsing(monkeypatch):
+    def parse(*_, filename):
+        raise AssertionError(f"{filename} was parsed")
+
+    monkeypatch.setattr(module.ast, "parse", parse)
+
+
+def test_what_was_read_of_the_same_content_is_recalled(project, remembered, monkeypatch):
+    before, path = remembered
+    recall_digests(path)
+    written = path.stat().st_mtime_ns
+    no_parsing(monkeypatch)
+    assert digest(project) == before
+    remember_digests(path)
+    assert path.stat().st_mtime_ns == written
+
+
+def test_other_content_is_read_whatever_its_name_and_time(project, remembered):
+    before, path = remembered
+    recall_digests(path)
+    far = project / "lm_geometry" / "rooms" / "far.py"
+    times = far.stat()
+    far.write_text("far = 2\n")
+    os.utime(far, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest(project) != before
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xff", b"[1, 2]", b"{}", b'["a", {"b": 1}]', b"null", b'[1, {"a": ["b"]}]'])
+def test_a_damaged_file_recalls_nothing(project, remembered, damaged):
+    before, path = remembered
+    path.write_bytes(damaged)
+    recall_digests(path)
+    assert not module._known
+    assert digest(project) == before
+
+
+def test_what_other_code_or_another_python_read_is_read_again(remembered):
+    _, path = remembered
+    maker, sources = json.loads(path.read_text())
+    path.write_text(json.dumps([f"{maker}, edited", sources]))
+    recall_digests(path)
+    assert not module._known

@@ -1,5 +1,6 @@
 """What happens to machines in the middle of a run: full disks, dead workers, jumping clocks, a second run at once."""
 
+import fcntl
 import os
 import random
 import re
@@ -95,6 +96,16 @@ def workers(run: subprocess.Popen, rule: str) -> list[psutil.Process]:
     return found
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether somebody holds a lock of a file."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @pytest.fixture(scope="module")
 def other_batches(finished, tmp_path_factory) -> dict[str, str]:
     """The result files of an undisturbed run with the other batches."""
@@ -115,6 +126,47 @@ def test_of_two_runs_at_once_the_second_stops_and_the_first_goes_on(checkout, tm
     assert f"another run works in results (process {first.pid} on {os.uname().nodename}); " in said[-1], said[-5:]
     assert "Traceback" not in "".join(said)
     assert digests(checkout.folder / "results") == other_batches
+
+
+def test_a_run_that_is_killed_with_its_jobs_goes_on_from_there(checkout, tmp_path, other_batches):
+    """One kill for every change; ``test_kills`` has many."""
+    change_batches(checkout)
+    with running(checkout, tmp_path / "run.log") as run:
+        wait_for(run, lambda: workers(run, "measure_embedding_table"))
+        kill_group(run)
+    assert "measure_embedding_table" in checkout.rules_to_run()
+    checkout.run()
+    assert digests(checkout.folder / "results") == other_batches
+    assert checkout.rules_to_run() == {}
+
+
+def test_jobs_that_outlive_their_run_are_not_run_beside(checkout, tmp_path, other_batches):
+    change_batches(checkout)
+    with running(checkout, tmp_path / "run.log") as run:
+        wait_for(run, lambda: is_locked(checkout.folder / "results/.working"))
+        left = workers(run, "measure_embedding_table")
+        for worker in left:
+            worker.suspend()
+        run.kill()
+        run.wait()
+    second = checkout.snakemake()
+    assert second.returncode == 1
+    said = (second.stdout + second.stderr).splitlines()
+    assert "jobs of a run that is gone still work in results; wait for them, or end them" in said[-1], said[-5:]
+    for worker in left:
+        worker.resume()
+    psutil.wait_procs(left, timeout=60)
+    checkout.run()
+    assert digests(checkout.folder / "results") == other_batches
+
+
+def test_results_without_their_records_are_refused(checkout):
+    shutil.rmtree(checkout.folder / ".snakemake")
+    done = checkout.snakemake("--dry-run")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("results_dir: results: made by runs in "), done.stderr
+    (checkout.folder / "results" / ".records").unlink()
+    assert checkout.rules_to_run() == {}
 
 
 def test_a_worker_that_dies_is_named_and_done_again(checkout, tmp_path, other_batches):
