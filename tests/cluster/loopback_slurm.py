@@ -90,7 +90,13 @@ def _install() -> None:
         raise NoSlurmError("needs Slurm, or Debian's apt-get to install it")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run(["apt-get", *command], env=quiet, capture_output=True, text=True, timeout=300)
+        impatient = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10", "-o", "Acquire::https::Timeout=10"]
+        try:
+            done = subprocess.run(
+                ["apt-get", *impatient, *command], env=quiet, capture_output=True, text=True, timeout=120, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NoSlurmError(f"apt-get {command[0]} did not end in two minutes") from error
         if done.returncode != 0:
             raise NoSlurmError(f"apt-get {command[0]}: {done.stderr.strip()[-300:]}")
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from checkout import PROJECT, Checkout, new_checkout
 from loopback_slurm import NoSlurmError, jobs, loopback_slurm
+from result_files import digests
 
 from lm_geometry import plan
 from lm_geometry.plan import resources
@@ -45,11 +46,17 @@ FILLED_IN = {
 }
 
 
+# What every change runs on Slurm: a collection and a corpus made anew, and scores and a dump made of them.
+PART = ("results/tables/retrieval_scores.parquet", "results/hidden_states/tiny-bert/main/manifest.parquet")
+MADE_ANEW = ("fetch_collection", "clean_enwik8")
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run of the tiny config: the checkout, what Snakemake said, and the jobs that Slurm had."""
 
     checkout: Checkout
+    whole: bool
     said: str
     jobs: list[dict[str, str]]
 
@@ -58,29 +65,31 @@ class Run:
         return [job for job in self.jobs if re.match(rf"rule_{name}(_|$)", job["Comment"])]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+@pytest.fixture(scope="module", params=["part", pytest.param("whole", marks=pytest.mark.slow)])
+def run(request, tmp_path_factory, finished):
     """Run the tiny config through the profile; one job fails on its first try, and one is killed while it runs."""
     if os.environ.get("LM_GEOMETRY_TEST_SLURM") != "1":
         pytest.skip("starts a Slurm on this machine, as root: LM_GEOMETRY_TEST_SLURM=1 lets it, as .ci/run does")
     folder = tmp_path_factory.mktemp("slurm")
-    checkout = new_checkout(folder / "project")
+    whole = request.param == "whole"
+    checkout = new_checkout(folder / "project") if whole else finished.copy(folder / "project")
+    asked = () if whole else (*PART, "--forcerun", *MADE_ANEW)
     for line, filled in FILLED_IN.items():
         checkout.edit("profiles/slurm/config.yaml", line, filled)
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(SITE)
     try:
         with loopback_slurm():
-            said = snakemake(checkout, folder)
-            yield Run(checkout, said, jobs())
+            said, submitted = snakemake(checkout, folder, *asked), jobs()
+        yield Run(checkout, whole, said, submitted)
     except NoSlurmError as error:
         pytest.skip(f"no Slurm: {error}")
 
 
-def snakemake(checkout: Checkout, folder: Path) -> str:
+def snakemake(checkout: Checkout, folder: Path, *asked: str) -> str:
     """Run Snakemake, killing a job on the way, expect success, and return what it said."""
     # Where a job's state cannot be asked, Snakemake waits for ever, for SIGTERM too.
-    arguments = ["--profile", "profiles/slurm", "--configfile", "tiny.yaml"]
+    arguments = [*asked, "--profile", "profiles/slurm", "--configfile", "tiny.yaml"]
     command = ["timeout", "-k", "10", "900", sys.executable, "-m", "snakemake", *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "HF_HUB_OFFLINE": "1"}
     log = folder / "said"
@@ -89,16 +98,16 @@ def snakemake(checkout: Checkout, folder: Path) -> str:
             command, cwd=checkout.folder, stdout=output, stderr=subprocess.STDOUT,
             env={**environment, "PYTHONPATH": str(folder / "site")},
         )  # fmt: skip
-        kill_one(process, checkout.folder / "results" / "logs" / KILLED)
+        kill_one(process, checkout.folder / "results" / "logs" / KILLED, time.time())
         code = process.wait()
     assert code == 0, log.read_text()[-6000:]
     return log.read_text()
 
 
-def kill_one(process: subprocess.Popen, logs: Path) -> None:
+def kill_one(process: subprocess.Popen, logs: Path, start: float) -> None:
     """Cancel a job by Slurm once its script has begun."""
     while process.poll() is None:
-        if any(logs.rglob("*.log")):
+        if any(log.stat().st_mtime > start for log in logs.rglob("*.log")):
             running = [job["JobId"] for job in jobs() if job["JobState"] == "RUNNING" and KILLED in job["Comment"]]
             if running:
                 subprocess.run(["scancel", running[0]], check=True)
@@ -112,21 +121,22 @@ def megabytes(job: dict[str, str]) -> int:
     return round(float(size[:-1]) * {"M": 1, "G": 1024}[size[-1]])
 
 
-def test_tables_are_those_of_a_local_run(run, finished):
-    tables = sorted(path.relative_to(finished.folder) for path in (finished.folder / "results/tables").iterdir())
-    assert len(tables) > 20
-    differing = [str(t) for t in tables if (run.checkout.folder / t).read_bytes() != (finished.folder / t).read_bytes()]
-    assert differing == []
+def test_files_are_those_of_a_local_run(run, finished, record_property):
+    local, remote = digests(finished.folder / "results"), digests(run.checkout.folder / "results")
+    assert len(local) > 200
+    assert remote == local
+    record_property("shown", f"{len(local)} files of {len(run.jobs)} submissions are those of a local run")
 
 
 def test_nothing_is_left_to_do_on_the_machine_that_submitted(run):
-    assert run.checkout.rules_to_run() == {}
+    assert run.checkout.rules_to_run(*([] if run.whole else PART)) == {}
 
 
 def test_short_jobs_are_submitted_together(run):
     n_jobs = int(re.search(r"^total\s+(\d+)$", run.said, flags=re.MULTILINE)[1])
-    assert n_jobs > 60
-    assert len(run.jobs) <= 22  # those that failed and were killed among them
+    at_least, at_most = (61, 22) if run.whole else (10, 11)
+    assert n_jobs >= at_least
+    assert len(run.jobs) <= at_most  # those that failed and were killed among them
 
 
 def test_a_killed_job_is_submitted_again(run):
@@ -153,7 +163,7 @@ def test_limits_of_this_machine_cut_no_job(run):
 
 def test_gpus_are_asked_for_both_ways(run):
     by_gres = run.of("dump_hidden_states")
-    assert [job["TresPerNode"] for job in by_gres] == ["gres:gpu:1"] * 3
+    assert [job["TresPerNode"] for job in by_gres] == ["gres:gpu:1"] * (3 if run.whole else 1)
     assert not any("TresPerJob" in job for job in by_gres)
     (by_gpus,) = run.of("clean_enwik8")
     assert by_gpus["TresPerJob"] == "gres:gpu:2"
@@ -169,6 +179,8 @@ def test_jobs_go_to_the_partition_that_the_profile_names(run):
 
 
 def test_groups_ask_for_what_runs_side_by_side(run):
+    if not run.whole:
+        pytest.skip("no group of this part has two jobs: make test-all runs the whole")
     (sources,) = run.of("sources")
     # Three listings, two tokenizers and a corpus on four cores: a layer of an hour, the corpus's, and one of 5 minutes.
     assert int(sources["NumCPUs"]) == 4

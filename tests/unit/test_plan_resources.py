@@ -250,8 +250,8 @@ write_embedding_table(Path({str(tmp_path / "table.parquet")!r}), blocks, ({rows}
     assert 0.5 < cost.table_disk_bytes(rows, width, 2) / (tmp_path / "table.parquet").stat().st_size < 2
 
 
-@pytest.mark.parametrize("value_bytes", [2, 4])
-def test_memory_of_loading_a_model_is_right_within_a_factor_of_two(value_bytes, tmp_path, request):
+@pytest.mark.parametrize("value_bytes", [pytest.param(2, marks=pytest.mark.slow), 4])
+def test_memory_of_loading_a_model_is_right_within_a_factor_of_two(value_bytes, tmp_path, request, record_property):
     import torch
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -282,6 +282,7 @@ for start in range(0, 40_000, 256):
         cwd=request.config.rootpath,
     )
     assert 0.5 < forward.forward_memory(facts) / peak < 2
+    record_property("shown", f"planned {forward.forward_memory(facts) / peak:.2f} times the peak")
 
 
 @pytest.mark.parametrize("name", ["falcon", "gpt-neox-20b", "roberta-base", "t5"])

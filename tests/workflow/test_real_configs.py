@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
 CONFIGS = sorted(path.stem for path in (PROJECT / "configs").glob("*.yaml"))
 # Their plans take long to make; the others stand for them in every change.
-LARGE = {"embedding_scaling", "modern"}
+LARGE = {"embedding_scaling", "modern", "pythia_small"}
 # Files with content that may be asked for before a weight is: the index says which shard holds the table.
 SMALL = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}
 

@@ -252,13 +252,13 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
     source = checkout.folder / "results/embedded/models/tiny-bert-16/main"
     shutil.copytree(source, checkout.folder / "mine")
     checkout.edit("tiny.yaml", 'source: "embedded:tiny-bert-16"', "source: ./mine")
-    checkout.run()
-    assert checkout.rules_to_run() == {}
+    listing = "results/models/tiny-bert/main/listing.parquet"
+    checkout.run(listing)
     config = checkout.folder / "mine/config.json"
     config.touch()
-    assert checkout.rules_to_run() == {}
+    assert checkout.rules_to_run(listing) == {}
     config.write_text(config.read_text() + "\n")
-    assert checkout.rules_to_run() == jobs_from("find_duplicate_checkpoints", **ONE_CHECKPOINT, fetch_tokenizer=1)
+    assert checkout.rules_to_run(listing) == {"resolve_model": 1}
 
 
 # What only the plumbing uses, beside what it is: how the columns of a table are checked when it is written.
