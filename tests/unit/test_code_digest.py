@@ -54,6 +54,15 @@ def test_words_are_not_code(project):
     assert digest(project) == before
 
 
+def test_how_a_text_is_written_is_not_code(project):
+    far = project / "lm_geometry" / "rooms" / "far.py"
+    far.write_text("far = 'one'\n")
+    before = digest(project)
+    for spelling in ('"one"', "u'one'", "('o' 'ne')"):
+        far.write_text(f"far = {spelling}\n")
+        assert digest(project) == before, spelling
+
+
 def test_words_below_a_constant_are_not_code(project):
     far = project / "lm_geometry" / "rooms" / "far.py"
     before = digest(project)

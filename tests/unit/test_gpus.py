@@ -1,10 +1,12 @@
 """Jobs that run side by side each get GPUs of their own: several processes, and names in place of devices."""
 
+import fcntl
 import inspect
 import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -195,3 +197,20 @@ def test_jobs_claim_their_gpus_before_anything_else(script, monkeypatch, tmp_pat
     names = inspect.signature(function).parameters
     with pytest.raises(ClaimedError, match="2"):
         function(**{**dict.fromkeys(names, tmp_path / "none"), "gpu": 2})
+
+
+def test_one_job_at_a_time_chooses(tmp_path):
+    """Two that need both GPUs could otherwise take one each, let go of it, and begin again."""
+    with job(tmp_path, count=2, present=2) as (_, said):
+        assert said[0] == "0,1"
+    (folder,) = tmp_path.glob("lm-geometry-gpus-*")
+    with (folder / "choosing").open("a") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        found = []
+        waiting = threading.Thread(target=lambda: found.extend(gpus._claimed(["0"], 1, folder)))
+        waiting.start()
+        waiting.join(0.3)
+        assert found == []
+    waiting.join(10)
+    assert found == ["0"]
+    os.close(gpus._held.pop())

@@ -1,9 +1,11 @@
 """A script that runs as a job: what the screen shows, what the log keeps, and how it ends when it is told to."""
 
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,6 +56,24 @@ def test_a_job_that_is_told_to_end_removes_what_it_was_writing(tmp_path, number,
     assert said == f"write: stopped by {number.name}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
     assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_a_second_signal_to_end_does_not_cut_the_cleaning_up(tmp_path, capsys):
+    """Schedulers send it to the process and to its group."""
+
+    def write(output):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            output.with_name("cleaned").touch()
+
+    with pytest.raises(SystemExit) as ended:
+        run_job(a_job(tmp_path / "file", log=tmp_path / "log"), write)
+    assert ended.value.code == 143
+    assert (tmp_path / "cleaned").exists()
+    assert capsys.readouterr().err == "write: stopped by SIGTERM\n"
 
 
 def test_a_log_that_cannot_be_written_any_more_is_said_and_the_error_too(tmp_path, capsys):
