@@ -27,6 +27,7 @@ from lm_geometry.hidden_states.layer_model import LayerModel
 from lm_geometry.hidden_states.passes import ForwardPasses, fitting_batch_tokens
 from lm_geometry.hidden_states.sequences import TokenSequence, equal_length_batches
 from lm_geometry.hidden_states.streaming import measure_while_running
+from lm_geometry.marked_pages import split_at_marks
 from lm_geometry.tables.files import atomic_folder, write_table, write_text
 from lm_geometry.tables.hidden_state_dump import read_layers
 from lm_geometry.tables.hidden_states import MANIFEST
@@ -265,14 +266,11 @@ def with_table(page: str, name: str, table: str) -> str:
     ValueError
         If the page lacks a mark.
     """
-    if BEGIN not in page or END not in page:
-        raise ValueError(f"the page needs a line {BEGIN} and, below it, a line {END}")
-    before, rest = page.split(BEGIN, 1)
-    inside, after = rest.split(END, 1)
+    before, inside, after = split_at_marks(page, BEGIN, END)
     parts = dict(re.findall(r"^### (.+?)\n\n(.*?)(?=^### |\Z)", inside, flags=re.MULTILINE | re.DOTALL))
     parts[name] = table
     body = "\n".join(f"### {heading}\n\n{text.strip()}\n" for heading, text in parts.items())
-    return f"{before}{BEGIN}\n\n{body}\n{END}{after}"
+    return f"{before}\n\n{body}\n{after}"
 
 
 def _table(size: Size, threads: int, lines: Sequence[tuple[str, ...]], *, on_gpu: bool) -> str:

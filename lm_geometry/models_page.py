@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
+from lm_geometry.marked_pages import split_at_marks
+
 PROJECT = Path(__file__).resolve().parents[1]
 MODELS = PROJECT / "reference" / "models.csv"
 PAGE = PROJECT / "docs" / "models.md"
@@ -36,11 +38,8 @@ def fill_page(page: str, models: Iterable[Mapping[str, str]]) -> str:
     ValueError
         If the page lacks the comment that the table stands behind, or the one before which it ends.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE.name}: has no place for the table; put {_BEGIN.strip()} and {_END.strip()} into it")
-    return f"{before}{begin}\n{render_table(models)}\n{end}{after}"
+    before, _, after = split_at_marks(page, _BEGIN, _END)
+    return f"{before}\n{render_table(models)}\n{after}"
 
 
 def read_models(path: Path = MODELS) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ import yaml
 from lm_geometry.checkpoints.listed_file import ListedFile
 from lm_geometry.configuration.schema import with_defaults
 from lm_geometry.configuration.view import Study
+from lm_geometry.marked_pages import split_at_marks
 from lm_geometry.plan import forward
 from lm_geometry.plan.estimate import plan_rows
 from lm_geometry.plan.jobs import count_jobs, plan_settings
@@ -73,10 +74,8 @@ def in_page(page: str, text: str) -> str:
     ValueError
         If the page lacks a mark.
     """
-    if BEGIN not in page or END not in page:
-        raise ValueError(f"the page needs a line {BEGIN} and, below it, a line {END}")
-    before, rest = page.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}"
+    before, _, after = split_at_marks(page, BEGIN, END)
+    return f"{before}\n{text}\n{after}"
 
 
 def tables() -> str:

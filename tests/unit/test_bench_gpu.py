@@ -25,7 +25,7 @@ def test_a_table_takes_the_place_of_the_same_hardware_and_of_no_other():
 
 
 def test_a_page_without_marks_is_refused():
-    with pytest.raises(ValueError, match="the page needs a line"):
+    with pytest.raises(ValueError, match="has no place for what is generated; put <!-- bench-gpu"):
         with_table("# GPUs\n", "1 x H100", "")
 
 

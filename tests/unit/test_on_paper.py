@@ -43,5 +43,5 @@ def test_groups_are_one_submission_for_so_many_jobs():
 
 def test_a_page_without_marks_is_refused():
     assert in_page(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
-    with pytest.raises(ValueError, match="the page needs a line"):
+    with pytest.raises(ValueError, match="has no place for what is generated; put <!-- on paper"):
         in_page(f"a\n{END}", "new")

@@ -229,7 +229,7 @@ def test_the_page_of_models_is_the_one_that_its_table_makes():
 
 
 def test_a_page_without_a_place_for_the_table_is_refused():
-    with pytest.raises(ValueError, match=r"models\.md: has no place for the table; put <!-- Made"):
+    with pytest.raises(ValueError, match=r"has no place for what is generated; put <!-- Made"):
         models_page.fill_page("# Models\n", [])
 
 
