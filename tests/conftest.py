@@ -20,6 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow-results", type=Path, metavar="PAGE", help="write the results of slow tests into this page")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first, so that no process has one left when the others have ended."""
+    items.sort(key=lambda item: not {"workflow", "end_to_end"} & set(item.keywords))
+
+
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     page = config.getoption("--slow-results")
     if page is None:

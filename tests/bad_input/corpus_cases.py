@@ -287,7 +287,7 @@ _SAMPLING = [
         "a counting tokenizer that is none",
         _TEXT,
         r"/tokenizer\.json: not a tokenizer\.json",
-        "so that it is fetched again",
+        "fetch it again",
         tokenizer=b"<html>",
         chunk_tokens=3,
         n_chunks=3,

@@ -33,7 +33,8 @@ def test_what_ran_is_in_the_page():
     assert re.search(rf"{BEGIN}\n\n### (?s:.)+float32 \| dump(?s:.)+{END}", _PAGE.read_text())
 
 
-def test_a_small_run_fills_the_page(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_small_run_fills_the_page(tmp_path, monkeypatch, record_property):
     monkeypatch.setattr(gpu, "ON_CPU", gpu.Size(64, 1, 500, chunks=4, length=128, batch_size=64, product=64))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     page = tmp_path / "gpu.md"
@@ -46,3 +47,4 @@ def test_a_small_run_fills_the_page(tmp_path, monkeypatch):
     rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 6 + 5  # the measures of a dump once: it holds float32 either way
     assert all(row.count("|") == 8 for row in rows)
+    record_property("shown", f"{len(rows)} lines")

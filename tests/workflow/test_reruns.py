@@ -261,8 +261,13 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
     assert checkout.rules_to_run(listing) == {"resolve_model": 1}
 
 
-# What only the plumbing uses, beside what it is: how the columns of a table are checked when it is written.
-BEHIND_PLUMBING = {"lm_geometry.tables.schema"}
+# What only the plumbing uses, beside what it is: how the columns of a table are checked when it is written, and what the
+# hub's modules have in common with those that read folders.
+BEHIND_PLUMBING = {
+    "lm_geometry.tables.schema",
+    "lm_geometry.checkpoints.revision",
+    "lm_geometry.checkpoints.byte_source",
+}
 NOT_IN_THE_TINY_RUN = {"plan", "plot_published_comparison", "stream_geometry", "write_plan"}
 
 
