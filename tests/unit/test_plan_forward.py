@@ -289,8 +289,8 @@ def test_memory_and_time_of_a_stream_are_right_beside_those_of_its_passes(tmp_pa
     # A busy machine takes half as long again.
     planned_seconds = forward.streaming_seconds(facts, 64 * 64, 64, 1, 1500, small)
     assert 0.4 < planned_seconds / seconds < 2
-    told = f"planned memory {planned / (streamed - passes_alone):.2f}, time {planned_seconds / seconds:.2f} of the measured"
-    record_property("shown", told)
+    memory = planned / (streamed - passes_alone)
+    record_property("shown", f"planned memory {memory:.2f}, time {planned_seconds / seconds:.2f} of the measured")
 
 
 def _files(tmp_path, model):
