@@ -261,8 +261,8 @@ def test_changed_file_of_a_folder_model_is_seen(checkout):
     assert checkout.rules_to_run(listing) == {"resolve_model": 1}
 
 
-# What only the plumbing uses, beside what it is: how the columns of a table are checked when it is written, and what the
-# hub's modules have in common with those that read folders.
+# What only the plumbing uses, beside what it is: how the columns of a table are checked when it is written, and what
+# modules of the hub share with those that read folders.
 BEHIND_PLUMBING = {
     "lm_geometry.tables.schema",
     "lm_geometry.checkpoints.revision",
