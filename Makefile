@@ -40,7 +40,7 @@ test: $(VENV)/.tests  ## Run the tests, on CORES cores
 
 test-all: $(VENV)/.tests  ## Run the slow tests too (over an hour); their results go into docs/test_all.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES:all=auto) --dist loadfile --no-loadscope-reorder \
-	  -m '' --slow-results docs/test_all.md
+	  -m '' --slow-results=docs/test_all.md
 
 fuzz: $(VENV)/.tests  ## Fuzz the readers and the cleaner (hours); EXAMPLES=1000 for a shorter run
 	OMP_NUM_THREADS=1 LM_GEOMETRY_FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/fuzz \
