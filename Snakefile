@@ -9,11 +9,12 @@ min_version("9.20")
 ROOT = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(ROOT))
 from lm_geometry import plan
-from lm_geometry.code_digest import recall_digests, remember_digests, rule_digest
+from lm_geometry.code_digest import DIGESTS, recall_digests, remember_digests, rule_digest
 from lm_geometry.configuration.checking import complete_config
 from lm_geometry.configuration.reading import ConfigError, read_config
 from lm_geometry.configuration.view import Study, either
 from lm_geometry.demo.recipes import RECIPES
+from lm_geometry.file_states import states_of
 from lm_geometry.gpus import visible_gpus
 from lm_geometry.job import prepare_environment
 from lm_geometry.records import LostRecordsError, check_records, mark_records
@@ -45,7 +46,8 @@ try:
 except ConfigError as error:
     raise SystemExit(str(error))
 
-prepare_environment(ROOT, Path(study.path("")))
+is_module = workflow.modifier.parent_modifier is not None
+prepare_environment(ROOT, None if is_module else Path(study.path("")))
 if workflow.is_main_process:
     try:
         check_records(Path(study.path("")))
@@ -55,7 +57,7 @@ if workflow.is_main_process:
 # Jobs that run side by side on this machine take no more than this together: memory in MB (a larger job runs alone), and
 # GPUs; --resources sets other limits. They cannot stand in profiles/default: Snakemake would cut down to them what each
 # job asks of a cluster.
-if workflow.is_main_process and workflow.nodes is None and workflow.modifier.parent_modifier is None:
+if workflow.is_main_process and workflow.nodes is None and not is_module:
     for limit, together in {"mem_mb": 3600, "gpu": 1}.items():
         if limit not in workflow.global_resources:
             workflow.register_resource(limit, together)
@@ -73,11 +75,11 @@ if study.scaling.section and not study.scaling.runs:
     asked = ", ".join(study.scaling.section["suites"])
     raise SystemExit(f"embedding_scaling.suites: {asked}: all of their models are optional and absent; add their files")
 
-code_digests = Path(".snakemake", "lm_geometry", "code_digests.json")
-recall_digests(code_digests)
+recall_digests(DIGESTS)
 models, scaling, dynamics = study.models, study.scaling, study.dynamics
 results = study.path
 code = partial(rule_digest, root=ROOT)
+file_states = partial(states_of, results=Path(study.path("")))
 table_of, run_of = study.embedding_table, study.run_of
 
 # What is compared with, and shown of models that are not run here.
@@ -108,7 +110,7 @@ include: "rules/figures.smk"
 
 
 if workflow.is_main_process:
-    remember_digests(code_digests)
+    remember_digests(DIGESTS)
 
 
 rule all:

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 from lm_geometry.tables.files import atomic_path
 
 PACKAGE = "lm_geometry"
+DATA_BEHIND = "+"
+"""Stands between the digests of code and of data in a rule's."""
 
 # Modules that change no value in a result: an edit of these re-runs nothing. Those of the hub carry bytes, which are
 # checked against what was listed whichever way they came.
 PLUMBING = frozenset(
     {
         "lm_geometry",
+        "lm_geometry.code_digest",
         "lm_geometry.checkpoints.hub.access",
         "lm_geometry.checkpoints.hub.cached_file",
         "lm_geometry.checkpoints.hub.large_file",
@@ -70,9 +73,12 @@ def rule_digest(rule: str, root: Path, data: Sequence[str] = ()) -> str:
         change with the folder's place, and the rule would run again.
     """
     digest = code_digest(root / "scripts" / f"{rule}.py", root)
+    if not data:
+        return digest
+    of_data = hashlib.sha256()
     for name in data:
-        digest = hashlib.sha256(digest.encode() + b"\0" + (root / name).read_bytes()).hexdigest()
-    return digest
+        of_data.update(hashlib.sha256((root / name).read_bytes()).digest())
+    return f"{digest}{DATA_BEHIND}{of_data.hexdigest()}"
 
 
 def modules_behind(script: Path, root: Path) -> dict[str, Path]:
@@ -97,6 +103,9 @@ class _Source(NamedTuple):
     digest: str
     imports: frozenset[str]
 
+
+DIGESTS = Path(".snakemake", "lm_geometry", "code_digests.json")
+"""Where what was read of code is remembered, in the working directory."""
 
 # What files of some content do, by the sha256 of the content. To read all of them anew takes a quarter of the time in
 # which Snakemake starts, and on a cluster it starts twice for each job.

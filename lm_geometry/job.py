@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lm_geometry import provenance
+from lm_geometry.code_digest import DATA_BEHIND, DIGESTS, code_digest, recall_digests
 from lm_geometry.run_lock import RunningError, working_in
 
+# Parameters that are there for Snakemake to compare.
+_NO_ARGUMENTS = {"code", "file_states"}
+_ROOT = Path(__file__).resolve().parents[1]
 # The results folder of the workflow that a job belongs to, for its lock.
 _RESULTS = "LM_GEOMETRY_RESULTS"
 
@@ -86,8 +90,11 @@ def run_job(job: Any, function: Callable[..., None]) -> None:
             logging.getLogger(ours).setLevel(logging.INFO)
         try:
             provenance.set_job(rule=job.rule, code=job.params.get("code", ""))
+            recall_digests(DIGESTS)
             with _stopped_in_order(), _in_results():
+                _refuse_edited_code(job, function)
                 function(**_arguments(job, function))
+                _refuse_edited_code(job, function)
         except (ValueError, OSError, RunningError) as error:
             traceback.print_exc(file=log)
             print(f"{job.rule}: {_subject(job, str(error))}{' '.join(str(error).splitlines())}", file=screen)
@@ -120,14 +127,22 @@ def _opened_log(job: Any, screen: TextIO) -> Iterator[_Log]:
             print(f"{job.rule}: its log {path} is not whole ({log.problem})", file=screen)
 
 
-def prepare_environment(root: Path, results: Path) -> None:
+def _refuse_edited_code(job: Any, function: Callable[..., None]) -> None:
+    """Refuse to make a file by other code than the run started with, whose digest it would bear."""
+    started_with = job.params.get("code", "").partition(DATA_BEHIND)[0]
+    if started_with and code_digest(_ROOT / "scripts" / f"{function.__name__}.py", _ROOT) != started_with:
+        raise ValueError("its code was edited after the run had started; start again, and what it changes is made")
+
+
+def prepare_environment(root: Path, results: Path | None) -> None:
     """Set what all jobs of a workflow inherit from the process that starts them.
 
     Scripts import the library from ``root``, wherever the workflow is run from and whichever environment runs them. A
     job of one thread computes on one: jobs run side by side, and sums come out alike on any number of cores. While a
-    job works, the lock of the folder ``results`` says so.
+    job works, the lock of the folder ``results`` says so; as modules of one workflow several have none.
     """
-    os.environ[_RESULTS] = str(results.absolute())
+    if results is not None:
+        os.environ[_RESULTS] = str(results.absolute())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -163,7 +178,7 @@ def _arguments(job: Any, function: Callable[..., None]) -> dict[str, Any]:
     for files in (job.input, job.output):
         for name, value in files.items():
             arguments[name] = Path(value) if isinstance(value, str) else [Path(item) for item in value]
-    arguments.update({name: value for name, value in job.params.items() if name != "code"})
+    arguments.update({name: value for name, value in job.params.items() if name not in _NO_ARGUMENTS})
     # What changes no value of a result goes by resources, whose change re-runs nothing.
     wanted = inspect.signature(function).parameters.keys() - arguments.keys()
     offered = {**dict(job.resources.items()), "threads": job.threads}

@@ -22,6 +22,7 @@ rule fetch_tokenizer:
     params:
         source=lambda wildcards: models.tokenizer_source(wildcards.tokenizer),
         revision=lambda wildcards: models.tokenizer_revision(wildcards.tokenizer),
+        file_states=lambda wildcards: file_states(models.tokenizer_files(wildcards.tokenizer)),
         code=code("fetch_tokenizer"),
     message:
         "Fetching the tokenizer {wildcards.tokenizer}."

@@ -21,6 +21,7 @@ rule fetch_enwik8:
         cache_dir=study.config["cache_dir"],
     params:
         path=lambda wildcards: dynamics.corpus_path,
+        file_states=lambda wildcards: file_states(dynamics.corpus_files()),
         code=code("fetch_enwik8"),
     message:
         "Fetching the corpus {wildcards.corpus}."

@@ -25,6 +25,7 @@ rule resolve_model:
         revision="{revision}",
         embedding_tensor=lambda wildcards: models.setting(wildcards.model, "embedding_tensor"),
         weight_files=lambda wildcards: models.setting(wildcards.model, "weight_files"),
+        file_states=lambda wildcards: file_states(models.files(wildcards.model, wildcards.revision)),
         code=code("resolve_model"),
     message:
         "Listing the files of {wildcards.model} at {wildcards.revision}."

@@ -22,6 +22,7 @@ rule fetch_collection:
         collection="{collection}",
         path=lambda wildcards: scaling.collection_path,
         lowercase=scaling.lowercase,
+        file_states=lambda wildcards: file_states(scaling.collection_files()),
         code=code("fetch_collection"),
     message:
         "Fetching the collection {wildcards.collection}."

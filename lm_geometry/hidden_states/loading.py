@@ -18,6 +18,14 @@ from lm_geometry.hidden_states.placement import spread_over
 _NO_MODEL = f"{CONFIG}: transformers cannot build a model from it"
 # What stands before the text model's weights in a checkpoint that reads images too.
 _TEXT_MODEL_PREFIX = r"^(model\.)?language_model\.(model\.)?"
+# What old checkpoints hold beside weights and newer code computes: causal masks, positions, frequencies; and the biases
+# that T5's decoder had by mistake.
+_COMPUTED = re.compile(
+    r"(\.(attn|attention)\.(bias|masked_bias)|inv_freq|(cos|sin)_cached|causal_mask|position_ids|token_type_ids"
+    r"|\.EncDecAttention\.relative_attention_bias\.weight)$"
+)
+# How families call the norm behind the last layer.
+_FINAL_NORMS = {"final_layer_norm", "ln_f", "norm", "final_norm"}
 # The deepest published models have some hundreds of layers; building a model of millions takes all day.
 _MOST_LAYERS = 10_000
 
@@ -88,7 +96,7 @@ def load_model(
         )
     _refuse_other_shapes(folder, found["mismatched_keys"])
     _refuse_missing(folder, model, found["missing_keys"])
-    _refuse_layers_left_out(folder, model, found["unexpected_keys"])
+    _refuse_left_out(folder, model, found["unexpected_keys"])
     return Loaded(model if places else model.to(device), kind, reads_files)
 
 
@@ -174,31 +182,30 @@ def _refuse_missing(folder: Path, model: Any, missing: Sequence[str]) -> None:
         )
 
 
-def _refuse_layers_left_out(folder: Path, model: Any, unexpected: Collection[str]) -> None:
-    """Refuse weights of more layers than config.json gives the model, which transformers leaves aside.
+def _refuse_left_out(folder: Path, model: Any, unexpected: Collection[str]) -> None:
+    """Refuse weights of the model's own parts that config.json makes no use of, which transformers leaves aside.
 
-    Those of a head or of an image tower may be left aside.
+    Those of a head, a pooler or an image tower may be left aside; they stand beside the model's parts.
     """
-    own = {name for name, _ in model.named_parameters()}
-    ends = {_numbers_out(name) for name in own if _numbers_out(name) != name}
-    left_out = sorted(name for name in unexpected if _is_another_layers(name, own, ends))
+    parts = {name for name, _ in model.named_children()}
+    left_out = sorted(name for name in unexpected if _belongs_to(name, parts, model.base_model_prefix))
     if left_out:
         raise ValueError(
-            f"{folder}: {CONFIG} has num_hidden_layers {model.config.num_hidden_layers}, and leaves out "
-            f"{len(left_out)} tensors of the weights that are called like its layers', first {left_out[0]}: they do "
-            "not belong together; fetch both again"
+            f"{folder}: {CONFIG} makes a {type(model).__name__} of {model.config.num_hidden_layers} layers that leaves "
+            f"out {len(left_out)} tensors of the weights, first {left_out[0]}: they do not belong together; fetch both "
+            "again"
         )
 
 
-def _is_another_layers(name: str, own: Collection[str], ends: Collection[str]) -> bool:
-    """Return whether a tensor is called like the model's own but for a number that the model has not."""
+def _belongs_to(name: str, parts: Collection[str], prefix: str) -> bool:
+    """Return whether a tensor of a checkpoint, which may have the model's name before all, is of one of its parts."""
+    if _COMPUTED.search(name):
+        return False
     inner = re.sub(_TEXT_MODEL_PREFIX, "", name)
-    # A checkpoint with a head has one component before all names; an image tower has several.
-    return any(one not in own and _numbers_out(one) in ends for one in (inner, inner.partition(".")[2]))
-
-
-def _numbers_out(name: str) -> str:
-    return re.sub(r"\.\d+(?=\.)", ".*", name)
+    for before in (f"{prefix}.", "model.", "transformer."):
+        if before.rstrip(".") not in parts:
+            inner = inner.removeprefix(before)
+    return inner.partition(".")[0] in parts | _FINAL_NORMS
 
 
 @contextmanager

@@ -38,8 +38,11 @@ def read_carried(path: Path) -> dict[str, Any] | None:
         return provenance.read(path)
     if path.suffix not in _READERS:
         return None
-    words = _READERS[path.suffix](path)
-    return None if words is None else json.loads(words)
+    try:
+        words = _READERS[path.suffix](path)
+        return None if words is None else json.loads(words)
+    except (UnicodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: what it carries cannot be read ({error})") from error
 
 
 def _in_png(path: Path) -> str | None:
@@ -83,7 +86,7 @@ class _PageReader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "meta" and ("name", provenance.NAME) in attrs:
-            self.words = dict(attrs)["content"]
+            self.words = dict(attrs).get("content")
 
 
 def _if_ours(words: str | None) -> str | None:

@@ -46,20 +46,30 @@ def find(path: Path) -> Found:
     OSError
         If there is no such file.
     ValueError
-        If nothing tells what made it, or it is no longer what was written.
+        If nothing tells what made it, or it is no longer what was written. That is known of CSV files and of those
+        whose digests a table lists; no digest is kept of captions, tokenizers, cleaned texts and MTEB's settings.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        problem = "a folder; name a file in it" if path.is_dir() else "no such file"
+        raise FileNotFoundError(f"{path}: {problem}")
     carried = read_carried(path)
     if carried is not None:
-        return Found(carried, None)
+        return Found(_checked(path, carried), None)
     for pattern, template in _TELLERS:
         match = re.fullmatch(pattern, path.absolute().as_posix())
         teller = Path(template.format_map(match.groupdict())) if match else None
         if match and teller and teller.is_file():
             _check_unchanged(path, teller, **match.groupdict())
-            return Found(provenance.read(teller), teller)
+            return Found(_checked(teller, provenance.read(teller)), teller)
     raise ValueError(f"{path}: carries no provenance, and no table beside it tells what made it")
+
+
+def _checked(path: Path, facts: Any) -> dict[str, Any]:
+    """Return the facts, if they are such as every file of ours carries."""
+    needed = {"lm_geometry", "origin", "settings", "versions"}
+    if not isinstance(facts, dict) or not needed <= facts.keys():
+        raise ValueError(f"{path}: its provenance lacks {', '.join(sorted(needed - set(facts or ())))}; it was edited")
+    return facts
 
 
 def _check_unchanged(

@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from lm_geometry import provenance
+from lm_geometry.run_lock import LOCK_NAME
 from lm_geometry.tables.schema import conform
 
 # What is being written bears this ending until it is whole; no other program's, for what bears it is removed.
@@ -65,8 +66,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove what killed jobs left half-written under ``folder``, where no job runs; return how many there were."""
-    leftovers = list(Path(folder).rglob(f".*{PART_SUFFIX}"))
+    """Remove what killed jobs left half-written under ``folder``, where no job runs; return how many there were.
+
+    In folders below it that are locked by runs of their own, jobs may run: they are left alone.
+    """
+    leftovers = [path for path in _below(folder) if path.name.startswith(".") and path.name.endswith(PART_SUFFIX)]
     for path in leftovers:
         if path.is_dir():
             shutil.rmtree(path)
@@ -81,10 +85,20 @@ def set_back_future_times(folder: Path) -> int:
     Snakemake takes what a job makes of such a file, and is older, for a failure.
     """
     now = time.time_ns()
-    ahead = [path for path in Path(folder).rglob("*") if path.lstat().st_mtime_ns > now]
+    ahead = [path for path in _below(folder) if path.lstat().st_mtime_ns > now]
     for path in ahead:
         os.utime(path, ns=(now, now), follow_symlinks=False)
     return len(ahead)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield all that lies below a results folder, but for results folders in it."""
+    for path in Path(folder).iterdir():
+        if path.is_symlink() or not path.is_dir():
+            yield path
+        elif not (path / LOCK_NAME).exists():
+            yield path
+            yield from _below(path)
 
 
 def file_sha256(path: Path) -> str:

@@ -457,7 +457,12 @@ PASSES: dict[str, Case] = {
     ),
     "pass: a layer less than the weights": (
         passed({CONFIG: config(num_hidden_layers=2)}),
-        r"/mine: config\.json has num_hidden_layers 2, .*leaves out 12 tensors .*first gpt_neox\.layers\.2\.",
+        r"/mine: config\.json makes a GPTNeoXModel of 2 layers that leaves out 12 tensors .*gpt_neox\.layers\.2\.",
+        "fetch both",
+    ),
+    "pass: biases of which config.json says nothing": (
+        passed({CONFIG: config(attention_bias=False)}),
+        r"/mine: config\.json makes a GPTNeoXModel of 3 layers that leaves out 6 tensors .*\.attention\.dense\.bias",
         "fetch both",
     ),
     "pass: layers without end": (

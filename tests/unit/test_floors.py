@@ -11,7 +11,7 @@ LIBRARY = PROJECT / "lm_geometry"
 # Of each floor the names as CONTRIBUTING.md has them; the longest that fits a module is its own.
 FLOORS = (
     "tables provenance job run_lock records unmade gpus memory_limit memory_shares code_digest version metric_names "
-    "natural_order wording error_words marked_pages tokenizer_file",
+    "natural_order wording error_words file_states marked_pages tokenizer_file",
     "statistics geometry embeddings retrieval/pooling "
     "retrieval/random_pooling retrieval/inner_products retrieval/ranking retrieval/scoring",
     "embeddings/principal_components retrieval corpus demo",
