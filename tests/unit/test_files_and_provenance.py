@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from lm_geometry import provenance
+from lm_geometry.run_lock import LOCK_NAME
 from lm_geometry.tables.files import (
     atomic_folder,
     atomic_path,
@@ -66,6 +67,18 @@ def test_what_killed_jobs_left_is_removed_and_nothing_else(tmp_path):
     assert remove_leftovers(tmp_path) == 3
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"table.parquet", "a/layers/layer_0", ".movie.mkv.part"}
+
+
+def test_a_results_folder_below_another_is_left_to_its_own_runs(tmp_path):
+    (tmp_path / "mine" / "a").mkdir(parents=True)
+    (tmp_path / "mine" / LOCK_NAME).touch()
+    part = tmp_path / "mine" / "a" / ".table.parquet.x1.lm-geometry.part"
+    part.touch()
+    os.utime(part, (time.time() + 1e6,) * 2)
+    assert remove_leftovers(tmp_path) == 0
+    assert set_back_future_times(tmp_path) == 0
+    assert part.exists()
+    assert remove_leftovers(tmp_path / "mine") == 1
 
 
 def test_only_files_of_the_future_get_the_present_time(tmp_path):

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lm_geometry.code_digest import rule_digest
 from lm_geometry.job import run_job
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,10 +39,10 @@ ENDLESS = """
 """
 
 
-def a_job(output, log):
+def a_job(output, log, **params):
     """Return what Snakemake hands to a script of one output and no input."""
     files = {"output": str(output)}
-    return SimpleNamespace(rule="write", input={}, output=files, params={}, resources={}, threads=1, log=[str(log)])
+    return SimpleNamespace(rule="write", input={}, output=files, params=params, resources={}, threads=1, log=[str(log)])
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -99,3 +100,38 @@ def test_an_error_of_several_lines_is_one(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_job(a_job(tmp_path / "file", log=tmp_path / "log"), write)
     assert capsys.readouterr().err == f"write: {tmp_path / 'file'}: first second\n"
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """The script of a job, whose code may be edited."""
+    (tmp_path / "scripts").mkdir()
+    path = tmp_path / "scripts" / "write.py"
+    path.write_text("one = 1\n")
+    monkeypatch.setattr("lm_geometry.job._ROOT", tmp_path)
+    return path
+
+
+@pytest.mark.parametrize("edited", ["before it begins", "while it works", "in its words alone", "not at all"])
+def test_a_job_whose_code_is_edited_during_the_run_makes_nothing(tmp_path, script, capsys, edited):
+    started_with = rule_digest("write", tmp_path)
+    begun = []
+
+    def write(output):
+        begun.append(output)
+        if edited == "while it works":
+            script.write_text("one = 2\n")
+
+    if edited == "before it begins":
+        script.write_text("one = 2\n")
+    if edited == "in its words alone":
+        script.write_text("# Why.\none = 1\n")
+    job = a_job(tmp_path / "file", log=tmp_path / "log", code=f"{started_with}+digest of data")
+    if edited in ("in its words alone", "not at all"):
+        run_job(job, write)
+        return
+    with pytest.raises(SystemExit) as ended:
+        run_job(job, write)
+    assert ended.value.code == 1
+    assert bool(begun) == (edited == "while it works")
+    assert capsys.readouterr().err.startswith("write: its code was edited after the run had started")

@@ -171,6 +171,23 @@ def test_a_config_of_a_hub_that_listed_no_digest_of_it_is_told_of(tmp_path):
     assert find(path) == (provenance.read(table), table)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.html", b"<meta name='lm_geometry'>", "carries no provenance"),
+        ("a.html", b"<meta name='lm_geometry' content='{'>", r"a\.html: what it carries cannot be read"),
+        ("a.html", b"<meta name='lm_geometry' content='{}'>", r"a\.html: its provenance lacks lm_geometry, origin"),
+        ("a.html", b"<meta name='lm_geometry' content='[1]'>", r"a\.html: its provenance lacks"),
+        ("a.html", b"\xff", r"a\.html: what it carries cannot be read"),
+        ("a.pdf", b'%PDF /Keywords ({"lm_geometry": "\xff"})', r"a\.pdf: what it carries cannot be read"),
+    ],
+)
+def test_damaged_provenance_names_its_file(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        find(tmp_path / name)
+
+
 def test_command_prints_what_made_a_file(tmp_path, capsys, job):
     first = job(tmp_path / "first.parquet", "fetch_text", numpy="1.0", seed=7)
     path = job(tmp_path / "table.parquet", "collect_it", [first], mark=True, steps=list(range(154)))
