@@ -5,6 +5,7 @@ told as a share of the largest value of the column, or of the statistic where a 
 """
 
 import contextlib
+import re
 
 import checkout as checkouts
 import numpy as np
@@ -220,15 +221,22 @@ def largest_difference(ours, theirs):
 
 @pytest.mark.workflow
 @pytest.mark.slow
-def test_one_core_and_the_other_order_of_jobs_give_the_same_bytes(finished, tmp_path, record_property):
+def test_one_core_and_the_other_order_of_jobs_give_the_same_tables(finished, tmp_path, record_property):
+    """And the same bytes, but for what sums on several threads: random columns are scored on as many as there are."""
     other = new_checkout(tmp_path / "project")
     # Each of these brings its own part of the graph with it.
     for name in list(reversed(tables_of(finished)))[::6]:
         other.run("--cores", "1", "--scheduler", "greedy", f"results/tables/{name}")
     other.run("--cores", "1", "--scheduler", "greedy")
-    expected = digests(finished.folder / "results")
-    assert digests(other.folder / "results") == expected
-    record_property("shown", f"{len(expected)} files the same on one core, the last table first, and on two")
+    worst, name = largest_difference(other, finished)
+    assert worst <= MOST, name
+    expected, found = digests(finished.folder / "results"), digests(other.folder / "results")
+    assert found.keys() == expected.keys()
+    other_bytes = [path for path in expected if found[path] != expected[path]]
+    assert all(re.search("retrieval|figures/(all_suites|random_baselines|suite_scaling)", path) for path in other_bytes)
+    same = f"{len(expected) - len(other_bytes)} of {len(expected)} files the same bytes"
+    told = f"one core, the last table first, and two: {same}; tables to {worst:.1e} of the largest value, in {name}"
+    record_property("shown", told)
 
 
 @pytest.mark.workflow
