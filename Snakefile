@@ -65,7 +65,10 @@ if workflow.is_main_process and workflow.nodes is None and not is_module:
 if workflow.is_main_process and workflow.nodes is not None:
     plan.count_submission()
     if study.dynamics.setting("device") == "auto" and not visible_gpus():
-        print("representation_dynamics.device: auto finds no GPU here, so that no job asks for one", file=sys.stderr)
+        print(
+            "representation_dynamics.device: auto finds no GPU here, so that no job asks for one; for GPU nodes write cuda",
+            file=sys.stderr,
+        )
 
 if workflow.is_main_process:
     for line in study.models.left_out_words():

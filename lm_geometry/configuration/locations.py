@@ -243,6 +243,9 @@ def _results_folder(base: Path, path: tuple[str, ...], text: str, folder: Path) 
 
 
 def _writable_folder(path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+    if "$" in text:
+        yield say(path, text, "variables are not expanded; write the path in full")
+        return
     if folder.is_file():
         yield say(path, text, "is a file; name a folder")
         return

@@ -272,6 +272,8 @@ BAD = [
     *[("results_dir", path, f"results_dir: {path!r}: is or holds {what}; name a folder for results alone, such as "
        "results") for path, what in ((".", "the working directory"), ("..", "the working directory"),
                                      ("~", "your home folder"))],
+    *[(key, "$SCRATCH/mine", f"{key}: '$SCRATCH/mine': variables are not expanded; write the path in full")
+      for key in ("results_dir", "cache_dir")],
     ("results_dir", "{model}", "results_dir: '{model}': must be the path of a folder, without braces or control "
      "characters"),
     (f"{SCALING}/collection/path", "./nowhere", f"{SCALING}.collection.path: './nowhere': no such folder "
