@@ -75,9 +75,10 @@ def loopback_slurm() -> Iterator[None]:
 
 
 def jobs() -> list[dict[str, str]]:
-    """Return what Slurm knows of every job that was submitted, in order of submission."""
+    """Return what Slurm knows of every job that a run submitted, in order of submission."""
     said = subprocess.run(["scontrol", "--oneliner", "show", "jobs"], capture_output=True, text=True, check=True).stdout
     found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in said.splitlines() if line.startswith("JobId=")]
+    found = [job for job in found if job["JobName"].startswith("lm-geometry")]
     return sorted(found, key=lambda job: int(job["JobId"]))
 
 
@@ -128,8 +129,20 @@ def _running(folder: Path) -> Iterator[None]:
         daemons.enter_context(_daemon("slurmctld", "-D", "-c"))
         daemons.enter_context(_daemon("slurmd", "-D", "-N", "localhost"))
         _wait("the node", lambda: "idle" in _said("sinfo", "--noheader", "--format=%t"))
+        _run_a_job()
         yield
         _said("scancel", "--user=root")
+
+
+def _run_a_job() -> None:
+    """See whether this machine lets Slurm run anything."""
+    command = ["sbatch", "--wait", "--output=/dev/null", "--wrap=true"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NoSlurmError("an empty job did not end in a minute") from error
+    if done.returncode != 0:
+        raise NoSlurmError(f"an empty job failed: {done.stderr.strip()[-300:]}")
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def snakemake(checkout: Checkout, folder: Path, *asked: str) -> str:
     """Run Snakemake, killing a job on the way, expect success, and return what it said."""
     # Where a job's state cannot be asked, Snakemake waits for ever, for SIGTERM too.
     arguments = [*asked, "--profile", "profiles/slurm", "--configfile", "tiny.yaml"]
-    command = ["timeout", "-k", "10", "900", sys.executable, "-m", "snakemake", *arguments]
+    command = ["timeout", "-k", "10", "600", sys.executable, "-m", "snakemake", *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "HF_HUB_OFFLINE": "1"}
     log = folder / "said"
     with log.open("w") as output:
