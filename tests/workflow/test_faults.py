@@ -17,6 +17,8 @@ import pytest
 from checkout import Checkout, new_checkout
 from result_files import digests, kill_group
 
+from lm_geometry.run_lock import LOCK_NAME
+
 pytestmark = pytest.mark.workflow
 
 DAY = 86_400
@@ -67,14 +69,16 @@ def running(checkout: Checkout, log: Path, *arguments: str):
 
 @contextmanager
 def filled(folder: Path):
-    """Take every byte that comes free on the disk of a folder."""
-    filler, over = folder / "filler", threading.Event()
+    """Take every byte that comes free on the disk of a results folder, from when a run has claimed it."""
+    filler, claimed, over = folder / "filler", folder / LOCK_NAME, threading.Event()
+    claimed.unlink()
 
     def fill() -> None:
         with filler.open("wb", buffering=0) as file:
             while not over.wait(0.002):
-                with suppress(OSError):
-                    file.write(bytes(shutil.disk_usage(folder).free))
+                if claimed.exists() and claimed.stat().st_size:
+                    with suppress(OSError):
+                        file.write(bytes(shutil.disk_usage(folder).free))
 
     thread = threading.Thread(target=fill)
     thread.start()
@@ -232,6 +236,22 @@ def test_a_full_disk_is_one_line_and_more_room_is_all_it_takes(checkout, other_b
         subprocess.run(["mount", "-o", "remount,size=1g", results], check=True)
         checkout.run()
         assert digests(results) == other_batches
+
+
+def test_a_disk_that_is_full_before_the_run_is_one_line(checkout):
+    results = checkout.folder / "results"
+    change_batches(checkout)
+    results.rename(checkout.folder / "aside")
+    results.mkdir()
+    with mounted(results, "-t", "tmpfs", "-o", "size=64k", "tmpfs"):
+        with suppress(OSError), (results / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        done = checkout.snakemake()
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert said.splitlines()[-1] == "results_dir: results cannot be written ([Errno 28] No space left on device)"
+    assert "Traceback" not in said
 
 
 def run_read_only(checkout: Checkout) -> list[str]:
