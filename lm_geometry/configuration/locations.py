@@ -1,6 +1,7 @@
 """Do the sources and paths in a config lead anywhere? Looks at folders and a corpus' first bytes, asks no hub."""
 
 import errno
+import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from os.path import normpath
@@ -24,6 +25,8 @@ from lm_geometry.corpus.enwik8 import ENWIK8, packing
 
 _COLLECTION_FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 _NO_SOURCE = "is no source; write a hub id (owner/name), a path that begins with ./ ../ / or ~, or embedded:NAME"
+# A page of a model on its hub, as the browser's address line has it.
+_HUB_PAGE = re.compile(r"https?://[^/]+/(?P<hub_id>[^/?#]+/[^/?#]+)([/?#].*)?")
 
 # A revision that a study needs: the key that names it, and its name.
 _Needed = tuple[tuple[str | int, ...], str]
@@ -50,7 +53,7 @@ def find_location_errors(config: dict[str, Any], base: Path) -> Iterator[str]:
         ((SCALING, "collection", "path"), _collection),
         ((DYNAMICS, "corpus", "path"), partial(_corpus, config)),
         (("results_dir",), partial(_results_folder, base)),
-        (("cache_dir",), _writable_folder),
+        (("cache_dir",), partial(_cache_folder, config, base)),
     ):
         if text := text_at(config, *path):
             yield from _readable(path, text, look(path, text, _below(base, text)))
@@ -82,8 +85,8 @@ def _model_source(config: dict[str, Any], model: str, base: Path) -> Iterator[st
     text = text_at(config, "models", model, "source")
     source = _source_of(text)
     path = ("models", model, "source")
-    if text and source is None:
-        yield say(path, text, _NO_SOURCE)
+    if text and (source is None or _HUB_PAGE.fullmatch(text)):
+        yield say(path, text, _no_source(text))
     elif source and source.kind == "hub" and (base / text).is_dir():
         yield say(path, text, f"is read as a hub id, but there is a folder of that name; for the folder write ./{text}")
     elif source and source.kind == "embedded":
@@ -92,6 +95,11 @@ def _model_source(config: dict[str, Any], model: str, base: Path) -> Iterator[st
         yield from _readable(path, text, _local_model(config, model, _below(base, text)))
     if source and source.kind != "folder" and mapping_at(config, "models", model).get("optional") is True:
         yield say(("models", model, "optional"), True, f"is for paths, and {text} is none; remove the key")
+
+
+def _no_source(text: str) -> str:
+    page = _HUB_PAGE.fullmatch(text)
+    return f"is an address; write the hub id alone: {page['hub_id']}" if page else _NO_SOURCE
 
 
 def _may_be_left_out(config: dict[str, Any], model: str, place: Path) -> bool:
@@ -182,8 +190,8 @@ def _tokenizer_source(path: tuple[str | int, ...], text: str | None, base: Path)
     from lm_geometry.demo.recipes import RECIPES
 
     source = _source_of(text)
-    if text and source is None:
-        yield say(path, text, _NO_SOURCE)
+    if text and (source is None or _HUB_PAGE.fullmatch(text)):
+        yield say(path, text, _no_source(text))
     elif source and source.kind == "embedded":
         known = sorted({recipe.tokenizer for recipe in RECIPES.values()})
         if source.location not in known:
@@ -239,6 +247,20 @@ def _results_folder(base: Path, path: tuple[str, ...], text: str, folder: Path) 
         if Path(normpath(holder.absolute())).is_relative_to(normpath(folder.absolute())):
             yield say(path, text, f"is or holds {is_what}; name a folder for results alone, such as results")
             return
+    if code := next(folder.glob("*.py"), None):
+        yield say(path, text, f"holds code ({code.name}); name a folder for results alone, such as results")
+        return
+    yield from _writable_folder(path, text, folder)
+
+
+def _cache_folder(config: dict[str, Any], base: Path, path: tuple[str, ...], text: str, folder: Path) -> Iterator[str]:
+    """Yield a line for a folder among the results: whoever removes those would fetch all weights again."""
+    named = text_at(config, "results_dir") or ""
+    results = _below(base, named)
+    good_results = named and not any(_results_folder(base, ("results_dir",), named, results))
+    if good_results and Path(normpath(folder.absolute())).is_relative_to(normpath(results.absolute())):
+        yield say(path, text, f"lies in results_dir ({named}), and would be removed with it; name a folder beside it")
+        return
     yield from _writable_folder(path, text, folder)
 
 

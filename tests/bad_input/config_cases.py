@@ -326,6 +326,18 @@ _PATHS = [
         r"write a hub id \(owner/name\)",
     ),
     _changed(
+        "a source that is a page's address",
+        "./mine, suite",
+        "https://huggingface.co/EleutherAI/pythia-70m/tree/main, suite",
+        r"^models\.mine\.source: 'https://.*: is an address; write the hub id alone: EleutherAI/pythia-70m$",
+    ),
+    _changed(
+        "a tokenizer that is a page's address",
+        "tokenizer: ./mine",
+        "tokenizer: https://huggingface.co/facebook/opt-125m",
+        r"^models\.steps\.tokenizer: 'https://.*: is an address; write the hub id alone: facebook/opt-125m$",
+    ),
+    _changed(
         "a source of one file, profiled",
         "./mine, suite",
         "./corpus.txt, suite",
@@ -386,6 +398,19 @@ _PATHS = [
         "cache_dir: cache",
         "cache_dir: ./corpus.txt",
         r"^cache_dir: '\./corpus\.txt': is a file; name a folder",
+    ),
+    _changed(
+        "cache_dir among the results",
+        "cache_dir: cache",
+        "cache_dir: out/../out/cache",
+        r"^cache_dir: 'out/\.\./out/cache': lies in results_dir \(out\), .*; name a folder beside it",
+    ),
+    _changed(
+        "results_dir that holds code",
+        "results_dir: out",
+        "results_dir: mine",
+        r"^results_dir: 'mine': holds code \(train\.py\); name a folder for results alone",
+        spoil=lambda at: (at / "mine/train.py").write_text("", encoding="utf-8"),
     ),
     _changed(
         "results_dir with braces",
