@@ -12,7 +12,7 @@ from figure_tables import duplicates_table, geometry_row, geometry_table, layer_
 from matplotlib.collections import QuadMesh
 
 from lm_geometry.figures import style
-from lm_geometry.figures.dynamics.dimension_scale import dimension_scale
+from lm_geometry.figures.dynamics.dimension_scale import PLACES, dimension_scale
 from lm_geometry.figures.dynamics.profiles import layer_profiles
 from lm_geometry.figures.dynamics.rows import profile_revisions
 from lm_geometry.figures.dynamics.training_anisotropy import training_anisotropy
@@ -139,6 +139,9 @@ def test_the_second_fit_is_the_edge_of_a_band(geometry, profiles):
     edge = next(line for line in profiles.figure.axes[3].get_lines() if line.get_linewidth() == 0.7)
     # A look-up layer 0 has its place, and no value.
     assert list(edge.get_ydata()[1:]) == list(values_of(geometry, TWONN_020).query("layer > 0")["value"])
+    legend = profiles.figure.legends[-1]
+    band = legend.legend_handles[legend_of(profiles, -1).index("between fits 0.9 and 0.2")]
+    assert band.get_alpha() in {area.get_alpha() for area in profiles.figure.axes[3].collections}
 
 
 def test_n_stands_in_every_panel_and_the_caption_names_n_and_the_batches(profiles, training):
@@ -247,8 +250,9 @@ def test_a_layer_is_shown_once_and_a_part_too_small_is_a_gap():
     for row in rows:
         row["status"] = "ok" if row["value"] else "the least of 16 parts of 96 distinct rows has 6"
     drawing = dimension_scale(as_table(rows))
-    # Of two layers the first is the middle one too.
-    assert [bool(axes.get_lines()) for axes in drawing.figure.axes] == [True, False, True] * 2
+    # Of two layers the first is the middle one too, which has no empty panel of its own.
+    assert [axes.get_title().splitlines()[0] for axes in drawing.figure.axes] == [PLACES[0], PLACES[2]] * 2
+    assert all(axes.get_lines() for axes in drawing.figure.axes)
     assert "Layers: 1 and 2 of neox-16." in drawing.caption
     assert "has 6" in drawing.caption
     line = next(line for line in drawing.figure.axes[0].get_lines() if line.get_marker() == "o")
@@ -317,6 +321,22 @@ def test_one_of_a_kind_is_said_in_the_singular(geometry):
     assert "at step 16." in anisotropy
     for caption in (said, anisotropy, layer_profiles(rows).caption):
         assert "means over 1 disjoint batch of N = 2048 vectors" in caption
+
+
+def test_a_heat_maps_dimensions_are_named_over_their_whole_range(geometry):
+    """Type-matched dimensions are often ten times those of all tokens, on the same scale."""
+    rows = geometry.to_pandas()
+    low = rows["statistic"] == TWONN_090
+    rows.loc[low, "value"] /= 5
+    figure = training_heatmap(rows, model="neox-64").figure
+    bar = next(axes for axes in figure.axes if "TwoNN" in axes.get_ylabel())
+    figure.draw_without_rendering()
+    named = {label.get_text() for label in bar.get_yticklabels()}
+    assert {"2", "3", "5", "7"} <= named
+    assert all(
+        float(text) == tick
+        for text, tick in zip((label.get_text() for label in bar.get_yticklabels()), bar.get_yticks(), strict=True)
+    )
 
 
 def test_training_anisotropy_draws_each_step_and_marks_the_untrained_null(geometry, training):

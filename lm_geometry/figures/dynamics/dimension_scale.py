@@ -49,9 +49,10 @@ def dimension_scale(table: pa.Table | pd.DataFrame, *, revisions: Mapping[str, s
     stacks = [name for name in STACKS if name in set(rows["stack"])]
     most = max(rows.groupby("stack")["model"].nunique())
     figure = Figure(figsize=(style.PAGE_WIDTH, 4.2 + 0.1 * most))
-    grid = figure.subplots(len(KINDS), len(PLACES), sharex=True, sharey=True)
+    places = [place for place in PLACES if place in set(rows["place"])]
+    grid = figure.subplots(len(KINDS), len(places), squeeze=False, sharex=True, sharey=True)
     for line, (suffix, kind) in zip(grid, KINDS.items(), strict=True):
-        for axes, place in zip(line, PLACES, strict=True):
+        for axes, place in zip(line, places, strict=True):
             shown = rows[(rows["place"] == place) & (rows["statistic"].str.endswith(MATCHED) == bool(suffix))]
             for (model, stack), of_model in shown.groupby(["model", "stack"], sort=False):
                 _draw_scales(axes, of_model, linestyle=panels.line_style(suffix), **looks[model, stack])
@@ -59,7 +60,7 @@ def dimension_scale(table: pa.Table | pd.DataFrame, *, revisions: Mapping[str, s
         line[0].set_ylabel("TwoNN dimension\nat N (log scale)")
     _finish_axes(grid[0, 0], rows[rows["mark"] != "not drawn"])
     # Of the middle panel, not of the figure, whose own label would lie on the legends below.
-    grid[-1, len(PLACES) // 2].set_xlabel("N, distinct vectors that the dimension is estimated from (log scale)")
+    grid[-1, len(places) // 2].set_xlabel("N, distinct vectors that the dimension is estimated from (log scale)")
     panels.models_legend(figure, rows, looks, stacks)
     style.legend_outside(figure, _handles(rows), columns=5)
     return Drawing(figure, to_table(rows), _caption(rows))

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -79,11 +80,16 @@ def draw_layers(
 def log_value_axis(axes: Axes, *, ends: Sequence[float]) -> None:
     """Put values on a log scale with plain numbers; ``ends`` are the least and the largest of them."""
     axes.set_yscale("log")
+    label_log_values(axes.yaxis, ends=ends)
+
+
+def label_log_values(axis: Axis, *, ends: Sequence[float]) -> None:
+    """Name round numbers on an axis whose scale is logarithmic already; see ``log_value_axis``."""
     fitting = (LogLocator(subs=subs) for factor, subs in _ROUND if max(ends) >= factor * min(ends))
     # Ends that are close to each other may have no such number between them.
-    axes.yaxis.set_major_locator(next(fitting, MaxNLocator(4, steps=[1, 2, 5, 10])))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    axis.set_major_locator(next(fitting, MaxNLocator(4, steps=[1, 2, 5, 10])))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def layer_ticks(n_layers: float) -> list[int]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from lm_geometry.figures import style
 from lm_geometry.figures.dynamics import panels, sentences
@@ -28,6 +29,8 @@ from lm_geometry.wording import listing
 _NULL = {"linestyle": ":", "linewidth": 0.8}
 _LIMIT = {"linestyle": "-", "linewidth": 0.4}
 _SECOND_FIT = {"linestyle": (0, (6, 1.5, 1, 1.5)), "linewidth": 0.7}
+_BETWEEN_FITS = 0.1
+"""How opaque the band between the two fits is, half of an interval's."""
 
 
 class _Panel(NamedTuple):
@@ -108,7 +111,7 @@ def _draw_panel(axes: Axes, shown: pd.DataFrame, panel: _Panel, looks: Mapping[s
             null = of_model[(of_model["statistic"] == reference) & (of_model["mark"] == "null")]
             axes.plot(null["depth"], null["value"], color=look["color"], zorder=1, **drawn)
         if panel.second_fit:
-            _draw_second_fit(axes, of_model, panel, color=look["color"], alpha=0.1 * crowded)
+            _draw_second_fit(axes, of_model, panel, color=look["color"], alpha=_BETWEEN_FITS * crowded)
     axes.set_title(_title(shown[shown["statistic"] == panel.statistic], panel))
 
 
@@ -144,7 +147,7 @@ def _finish_value_axis(axes: Axes, rows: pd.DataFrame, panel: _Panel) -> None:
         panels.log_value_axis(axes, ends=(values.min(), values.max()))
 
 
-def _handles(rows: pd.DataFrame) -> list[Line2D]:
+def _handles(rows: pd.DataFrame) -> list[Line2D | Patch]:
     found = set(rows.loc[rows["mark"] == "null", "statistic"].str.removesuffix(MATCHED))
     grey = {"color": style.GREY}
     null = {**_NULL, "label": "null (anisotropy), linear reference (dimension)"} if found else None
@@ -152,6 +155,7 @@ def _handles(rows: pd.DataFrame) -> list[Line2D]:
         Line2D([], [], **grey, label="all tokens"),
         Line2D([], [], **grey, linestyle="--", label="type-matched"),
         Line2D([], [], **grey, **_SECOND_FIT, label="TwoNN, fit 0.2"),
+        Patch(color=style.GREY, alpha=_BETWEEN_FITS, linewidth=0, label="between fits 0.9 and 0.2"),
         *panels.profile_handles(rows, null),
     ]
     if MARCHENKO_PASTUR in found:
