@@ -11,7 +11,8 @@ text because its other half is missing (a lone ``[[``, a ``<small>`` never close
 
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import mwparserfromhell
@@ -133,7 +134,18 @@ def _as_left_by_the_parser(opening: str) -> str:
 
 
 def _render(code: Wikicode) -> str:
-    return "".join(_RENDERERS[type(node)](node) for node in code.nodes)
+    return "".join(_RENDERERS[type(node)](node) for node in _without_lone_brackets(code.nodes))
+
+
+def _without_lone_brackets(found: Sequence[nodes.Node]) -> Iterable[nodes.Node]:
+    """Yield the nodes without the bracket before an address whose closing one is missing."""
+    for node, following in zip_longest(found, found[1:]):
+        unclosed = isinstance(following, nodes.ExternalLink) and not following.brackets
+        yield nodes.Text(f"{node.value.rstrip('[')}{_MARK}") if unclosed and _ends_with_bracket(node) else node
+
+
+def _ends_with_bracket(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Text) and node.value.endswith("[")
 
 
 def _render_text(node: nodes.Text) -> str:

@@ -151,6 +151,7 @@ DEBRIS = re.compile(
 
 
 @given(st.lists(st.sampled_from(HALVES), max_size=30).map("".join))
+@example("[http://a ()[http://a ")  # the brackets of two addresses, left where all between them went
 def test_halves_of_markup_go_too(text):
     assert DEBRIS.findall(clean_wikitext(text)) == []
 
