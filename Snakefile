@@ -9,7 +9,7 @@ min_version("9.20")
 ROOT = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(ROOT))
 from lm_geometry import plan
-from lm_geometry.code_digest import DIGESTS, recall_digests, remember_digests, rule_digest
+from lm_geometry.code_digest import DIGESTS, recall_digests, remember_digests
 from lm_geometry.configuration.checking import complete_config
 from lm_geometry.configuration.reading import ConfigError, read_config
 from lm_geometry.configuration.view import Study, either
@@ -18,7 +18,8 @@ from lm_geometry.file_states import states_of
 from lm_geometry.gpus import visible_gpus
 from lm_geometry.job import prepare_environment
 from lm_geometry.records import LostRecordsError, check_records, mark_records
-from lm_geometry.run_lock import RunningError, claim
+from lm_geometry.run_code import RunCode
+from lm_geometry.run_lock import RunningError, claim, current_run
 from lm_geometry.tables.files import remove_leftovers, set_back_future_times
 from lm_geometry.unmade import Unmade
 
@@ -81,7 +82,7 @@ if study.scaling.section and not study.scaling.runs:
 recall_digests(DIGESTS)
 models, scaling, dynamics = study.models, study.scaling, study.dynamics
 results = study.path
-code = partial(rule_digest, root=ROOT)
+code = RunCode(ROOT, Path(study.path("")), run=None if workflow.is_main_process else current_run())
 file_states = partial(states_of, results=Path(study.path("")))
 table_of, run_of = study.embedding_table, study.run_of
 
@@ -134,13 +135,17 @@ onstart:
             claim(Path(results("")))
             remove_leftovers(Path(results("")))
             set_back_future_times(Path(results("")))
+            code.hand_over(current_run())
             mark_records(Path(results("")))
         except RunningError as error:
             raise SystemExit(str(error))
         except OSError as error:
             raise SystemExit(f"results_dir: {Path(results(''))} cannot be written ({error})")
         workflow.globals["unmade"] = Unmade(workflow.dag, workflow.persistence)
-        unmade.mark()
+        try:
+            unmade.mark()
+        except OSError as error:
+            raise SystemExit(f".snakemake in {Path.cwd()} cannot be written ({error})")
 
 
 onerror:

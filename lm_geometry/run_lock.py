@@ -67,6 +67,11 @@ def claim(folder: Path) -> None:
     _held[folder.resolve()] = lock
 
 
+def current_run() -> str | None:
+    """Return the name of the run that this process started or is a job of, None outside of one."""
+    return os.environ.get(_RUN)
+
+
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
     """Show for as long as a job works in a results folder that one does, also when its run is gone.
@@ -78,7 +83,7 @@ def working_in(folder: Path) -> Iterator[None]:
     """
     with _opened(folder / JOBS_LOCK_NAME) as lock:
         _locked(lock, fcntl.LOCK_SH)
-        own = os.environ.get(_RUN)
+        own = current_run()
         if own is not None and (holder := _read(folder / LOCK_NAME)) != own:
             raise RunningError(f"the run that started this job ({own}) is gone, and {holder} works in {folder} now")
         yield

@@ -10,8 +10,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 LIBRARY = PROJECT / "lm_geometry"
 # Of each floor the names as CONTRIBUTING.md has them; the longest that fits a module is its own.
 FLOORS = (
-    "tables provenance job run_lock records unmade gpus memory_limit memory_shares code_digest version metric_names "
-    "natural_order wording error_words file_states marked_pages tokenizer_file",
+    "tables provenance job run_lock run_code records unmade gpus memory_limit memory_shares code_digest version "
+    "metric_names natural_order wording error_words file_states marked_pages tokenizer_file",
     "statistics geometry embeddings retrieval/pooling "
     "retrieval/random_pooling retrieval/inner_products retrieval/ranking retrieval/scoring",
     "embeddings/principal_components retrieval corpus demo",
