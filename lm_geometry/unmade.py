@@ -34,8 +34,16 @@ class Unmade:
             self._persistence.started(job)
 
     def unmark_untouched(self) -> None:
-        """Take the marks off results that are as they were, made of what is as it was."""
-        touched = {job for job, before in self._before.items() if _states(job) != before}
+        """Take the marks off results that are as they were, made of what is as it was, and that no job is at.
+
+        A job that was submitted may still replace them: what cancels it does not wait for its end, and what it has done
+        on its machine may not be seen here yet.
+        """
+        touched = {
+            job
+            for job, before in self._before.items()
+            if self._persistence.external_jobids(job) or _states(job) != before
+        }
         below = list(touched)
         while below:
             job = below.pop()
