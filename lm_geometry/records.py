@@ -42,12 +42,17 @@ def check_records(results: Path) -> None:
 
 
 def mark_records(results: Path) -> None:
-    """Give a results folder and the working directory's records the same mark, unless they have one."""
-    if _read(results)[0]:
-        return
+    """Give a results folder and the working directory's records the same mark, a new one for each run.
+
+    So a copy of the working directory whose results folder is the same one, by an absolute path, knows it for as long
+    as no run in the other has changed it.
+    """
+    former = _read(results)[0]
     mark = uuid.uuid4().hex
     write_text(_RECORDS / mark, f"{results}\n")
     write_text(results / MARK_NAME, f"{mark}\n{Path.cwd()}\n{results}\n")
+    if former:
+        (_RECORDS / Path(former).name).unlink(missing_ok=True)
 
 
 def _read(results: Path) -> tuple[str, str, str]:

@@ -56,6 +56,26 @@ def test_from_another_working_directory_they_are_refused(made_here, tmp_path, mo
         check_records(made_here / RESULTS)
 
 
+def test_a_copied_working_directory_is_refused_once_the_other_has_run_in_the_same_folder(tmp_path, monkeypatch):
+    results = tmp_path / "scratch"
+    results.mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    mark_records(results)
+    shutil.copytree(tmp_path / "here", tmp_path / "copied")
+    mark_records(results)
+    check_records(results)
+    monkeypatch.chdir(tmp_path / "copied")
+    with pytest.raises(LostRecordsError, match=rf"^results_dir: {results}: made by runs in {tmp_path / 'here'} "):
+        check_records(results)
+
+
+def test_records_hold_one_mark_of_a_folder_however_often_it_was_run_in(made_here):
+    for _ in range(3):
+        mark_records(RESULTS)
+    assert len(list(Path(".snakemake", "lm_geometry").iterdir())) == 1
+
+
 @pytest.mark.parametrize("name", ["link", "copy", "absolute"])
 def test_under_another_path_they_are_refused_for_snakemake_finds_no_record_there(made_here, name):
     path = made_here / "results" if name == "absolute" else Path(name)
