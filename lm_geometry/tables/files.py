@@ -36,11 +36,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file is on the disk: after a power cut one that was renamed before may be empty."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 @contextmanager
@@ -53,6 +58,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         yield temporary
         # mkdtemp makes folders that only their owner opens; results are to be shared like any other folder.
         temporary.chmod(folder.parent.stat().st_mode & 0o777)
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                _sync(path)
         if folder.exists():
             # Out of the way in one step: a run that is cut in the middle of removing it leaves no half of it there.
             former = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PART_SUFFIX, dir=folder.parent))
@@ -68,7 +76,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> int:
     """Remove what killed jobs left half-written under ``folder``, where no job runs; return how many there were.
 
-    In folders below it that are locked by runs of their own, jobs may run: they are left alone.
+    In folders below it that had runs of their own, jobs may run: they are left alone.
     """
     leftovers = [path for path in _below(folder) if path.name.startswith(".") and path.name.endswith(PART_SUFFIX)]
     for path in leftovers:

@@ -105,6 +105,21 @@ def test_results_are_readable_like_any_other_file(tmp_path):
     assert (tmp_path / "folder").stat().st_mode & 0o777 == tmp_path.stat().st_mode & 0o777
 
 
+def test_what_is_renamed_is_on_the_disk(tmp_path, monkeypatch):
+    """After a power cut a file that was renamed before its content was written is there, and empty."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    write_text(tmp_path / "file", "whole")
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "below").mkdir()
+        for name in ("one", "below/two"):
+            (folder / name).write_text("whole")
+        (folder / "one").chmod(0o444)
+        assert not {path.stat().st_ino for path in folder.rglob("*")} & set(synced)
+    written = [tmp_path / "file", tmp_path / "folder" / "one", tmp_path / "folder" / "below" / "two"]
+    assert {path.stat().st_ino for path in written} <= set(synced)
+
+
 def test_table_is_written_in_schema_order_with_units_and_meanings(tmp_path):
     path = tmp_path / "table.parquet"
     write_table(path, ROWS, SCHEMA)
