@@ -1,6 +1,8 @@
 """Fixtures that all tests share."""
 
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from lm_geometry import provenance
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# What is started in the background ignores Ctrl-C, and so does what it starts itself; some tests send it to a process.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test reaches a model hub; without this the hub client retries for half a minute before it gives up.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -71,6 +75,7 @@ def finished(tmp_path_factory, worker_id) -> Checkout:
     with FileLock(shared / "finished.lock"):
         if not (shared / "finished" / "done").exists():
             records = shared / "finished" / "records"
+            shutil.rmtree(shared / "finished", ignore_errors=True)  # of a process whose run failed, and says so itself
             new_checkout(checkout.folder)
             records.mkdir()
             checkout.run(PYTHONPATH=str(PROJECT / "tests" / "job_recorder"), JOB_RECORDS=str(records))

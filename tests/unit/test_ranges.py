@@ -492,9 +492,12 @@ def test_a_fetch_that_is_interrupted_goes_on_where_it_was(tmp_path):
     with serve({REPOSITORY: {FILE: DATA}}, faults=[Fault("trickle", times=None, rate=6_000)]) as hub:
         command = [sys.executable, "-c", FETCH, hub.commit(REPOSITORY), str(tmp_path), hub.url]
         running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        while not hub.bytes_sent[f"{REPOSITORY}/{FILE}"] or not list(tmp_path.rglob("*.part")):
+        deadline = time.monotonic() + 60
+        while hub.bytes_sent[f"{REPOSITORY}/{FILE}"] < 3_000 or not list(tmp_path.glob("ranges/**/[0-9]*.part")):
+            assert running.poll() is None, "ended before it could be interrupted"
+            assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(0.3)
+        time.sleep(0.3)  # what was sent is received, and kept by the interrupted process
         running.send_signal(signal.SIGINT)
         running.wait(30)
         hub.faults.clear()

@@ -284,7 +284,7 @@ def _written(tmp_path, study, **changed):
 
 
 def test_script_writes_a_row_per_revision_and_the_total(tmp_path):
-    study = _small(cache_dir=str(tmp_path / "not" / "there"), results_dir=str(tmp_path))
+    study = _small(cache_dir=str(tmp_path / "not" / "there"), results_dir=str(tmp_path / "results"))
     outputs = _written(tmp_path, study)
     table = pq.read_table(outputs["plan"]).to_pylist()
     assert table == _rows(study)
@@ -296,7 +296,7 @@ def test_script_writes_a_row_per_revision_and_the_total(tmp_path):
 
 def test_plan_on_the_screen_is_held_against_the_disk_as_it_is_now(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(screen.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1))
-    study = _small(cache_dir=str(tmp_path / "not" / "there"), results_dir=str(tmp_path))
+    study = _small(cache_dir=str(tmp_path / "not" / "there"), results_dir=str(tmp_path / "results"))
     row = {field.name: None for field in DUPLICATES} | {"source": "x/y", "status": "ok", "is_genuine": False}
     rows = [{**row, "model": "a", "revision": name, "is_copy": name != "step9"} for name in ("step1", "step2", "step9")]
     write_table(tmp_path / "duplicates.parquet", pa.Table.from_pylist(rows, schema=DUPLICATES), DUPLICATES)

@@ -1,6 +1,5 @@
 """What happens to machines in the middle of a run: full disks, dead workers, jumping clocks, a second run at once."""
 
-import fcntl
 import os
 import random
 import re
@@ -17,7 +16,7 @@ import pytest
 from checkout import Checkout, new_checkout
 from result_files import digests, kill_group
 
-from lm_geometry.run_lock import LOCK_NAME
+from lm_geometry.records import MARK_NAME
 
 pytestmark = pytest.mark.workflow
 
@@ -69,14 +68,14 @@ def running(checkout: Checkout, log: Path, *arguments: str):
 
 @contextmanager
 def filled(folder: Path):
-    """Take every byte that comes free on the disk of a results folder, from when a run has claimed it."""
-    filler, claimed, over = folder / "filler", folder / LOCK_NAME, threading.Event()
-    claimed.unlink()
+    """Take every byte that comes free on the disk of a results folder, from when a run has begun there."""
+    filler, begun, over = folder / "filler", folder / MARK_NAME, threading.Event()
+    begun.unlink()
 
     def fill() -> None:
         with filler.open("wb", buffering=0) as file:
             while not over.wait(0.002):
-                if claimed.exists() and claimed.stat().st_size:
+                if begun.exists():
                     with suppress(OSError):
                         file.write(bytes(shutil.disk_usage(folder).free))
 
@@ -100,16 +99,6 @@ def workers(run: subprocess.Popen, rule: str) -> list[psutil.Process]:
     return found
 
 
-def is_locked(path: Path) -> bool:
-    """Return whether somebody holds a lock of a file."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 @pytest.fixture(scope="module")
 def other_batches(finished, tmp_path_factory) -> dict[str, str]:
     """The result files of an undisturbed run with the other batches."""
@@ -119,11 +108,35 @@ def other_batches(finished, tmp_path_factory) -> dict[str, str]:
     return digests(checkout.folder / "results")
 
 
+# What a job of a copy does when it has its lock: it waits for as long as a file is there. No digest knows this module.
+WAITING = """
+        hold = folder.parent / "hold"
+        if hold.exists():
+            (folder.parent / "held").touch()
+        while hold.exists():
+            __import__("time").sleep(0.02)
+        yield
+"""
+
+
+@contextmanager
+def held_jobs(checkout: Checkout):
+    """Let jobs wait, when they work in the results, until the file that this yields is removed."""
+    checkout.edit("lm_geometry/run_lock.py", "\n        yield\n", WAITING)
+    hold = checkout.folder / "hold"
+    hold.touch()
+    try:
+        yield hold
+    finally:
+        hold.unlink(missing_ok=True)
+
+
 def test_of_two_runs_at_once_the_second_stops_and_the_first_goes_on(checkout, tmp_path, other_batches):
     change_batches(checkout)
-    with running(checkout, tmp_path / "first.log") as first:
-        wait_for(first, lambda: "Select jobs to execute" in (tmp_path / "first.log").read_text())
+    with held_jobs(checkout) as hold, running(checkout, tmp_path / "first.log") as first:
+        wait_for(first, (checkout.folder / "held").exists)
         second = checkout.snakemake()
+        hold.unlink()
         assert first.wait(300) == 0
     assert second.returncode == 1
     said = (second.stdout + second.stderr).splitlines()
@@ -146,20 +159,19 @@ def test_a_run_that_is_killed_with_its_jobs_goes_on_from_there(checkout, tmp_pat
 
 def test_jobs_that_outlive_their_run_are_not_run_beside(checkout, tmp_path, other_batches):
     change_batches(checkout)
-    with running(checkout, tmp_path / "run.log") as run:
-        wait_for(run, lambda: is_locked(checkout.folder / "results/.working"))
-        left = workers(run, "measure_embedding_table")
-        for worker in left:
-            worker.suspend()
-        run.kill()
-        run.wait()
-    second = checkout.snakemake()
-    assert second.returncode == 1
-    said = (second.stdout + second.stderr).splitlines()
-    assert "jobs of a run that is gone still work in results; wait for them, or end them" in said[-1], said[-5:]
-    for worker in left:
-        worker.resume()
-    psutil.wait_procs(left, timeout=60)
+    with held_jobs(checkout) as hold:
+        with running(checkout, tmp_path / "run.log") as run:
+            wait_for(run, (checkout.folder / "held").exists)
+            left = workers(run, "measure_embedding_table")
+            run.kill()
+            run.wait()
+        second = checkout.snakemake()
+        assert second.returncode == 1
+        said = (second.stdout + second.stderr).splitlines()
+        assert "jobs of a run that is gone still work in results; wait for them, or end them" in said[-1], said[-5:]
+        assert left
+        hold.unlink()
+        psutil.wait_procs(left, timeout=60)
     checkout.run()
     assert digests(checkout.folder / "results") == other_batches
 
@@ -236,6 +248,31 @@ def test_a_full_disk_is_one_line_and_more_room_is_all_it_takes(checkout, other_b
         subprocess.run(["mount", "-o", "remount,size=1g", results], check=True)
         checkout.run()
         assert digests(results) == other_batches
+
+
+def test_records_that_cannot_be_written_are_one_line(checkout):
+    change_batches(checkout)
+    incomplete = checkout.folder / ".snakemake" / "incomplete"
+    with mounted(incomplete, "--bind", incomplete):
+        subprocess.run(["mount", "-o", "remount,ro,bind", incomplete], check=True)
+        done = checkout.snakemake()
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert said.splitlines()[-1].startswith(f".snakemake in {checkout.folder} cannot be written (")
+    assert "Traceback" not in said
+
+
+def test_a_submitted_job_goes_by_the_code_that_its_run_started_with(checkout):
+    """What a scheduler starts reads the Snakefile anew, after an edit too."""
+    rule = "collect_geometry"
+    environment = {"LM_GEOMETRY_RUN": (checkout.folder / "results/.running").read_text().strip()}
+    submitted = ("--mode", "remote", "--target-jobs", f"{rule}:", "--allowed-rules", rule, "--force")
+    checkout.run(*submitted, **environment)
+    checkout.append("lm_geometry/geometry_summaries.py")
+    refused = checkout.snakemake(*submitted, **environment)
+    assert refused.returncode == 1
+    assert f"{rule}: its code was edited after the run had started" in refused.stdout + refused.stderr
+    assert not (checkout.folder / "results/tables/geometry.parquet").exists()
 
 
 def test_a_disk_that_is_full_before_the_run_is_one_line(checkout):
