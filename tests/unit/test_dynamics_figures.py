@@ -339,6 +339,15 @@ def test_a_heat_maps_dimensions_are_named_over_their_whole_range(geometry):
     )
 
 
+def test_a_heat_map_without_any_value_has_an_empty_scale(geometry):
+    rows = geometry.to_pandas()
+    rows.loc[rows["statistic"].str.startswith(TWONN_090), ["value", "ci_low", "ci_high"]] = np.nan
+    figure = training_heatmap(rows, model="neox-64").figure
+    bar = next(axes for axes in figure.axes if "TwoNN" in axes.get_ylabel())
+    assert bar.get_yscale() == "linear"
+    assert (bar.get_yticks()[0], bar.get_yticks()[-1]) == (0, 1)
+
+
 def test_training_anisotropy_draws_each_step_and_marks_the_untrained_null(geometry, training):
     drawing = training[training_anisotropy]
     for axes, statistic in zip(panels_of(drawing), (ANISOTROPY, WITHOUT_FIRST, ANISOTROPY + MATCHED), strict=True):

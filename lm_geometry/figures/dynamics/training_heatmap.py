@@ -191,7 +191,7 @@ def _cell(ends: tuple[float, float], layer: int, *, n_rows: int = 1, **look: obj
 
 def _colorbar(figure: Figure, line: Sequence[Axes], scale: ScalarMappable, row: _Map) -> None:
     bar = figure.colorbar(scale, ax=list(line), label=row.label, aspect=14, pad=0.015)
-    if row.is_dimension:
+    if isinstance(scale.norm, LogNorm):
         panels.label_log_values(bar.ax.yaxis, ends=(scale.norm.vmin, scale.norm.vmax))
         return
     bar.ax.yaxis.set_major_locator(MaxNLocator(5))
