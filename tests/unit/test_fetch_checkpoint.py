@@ -360,7 +360,7 @@ def test_one_file_that_fails_ends_the_others(tmp_path):
         start = time.monotonic()
         with pytest.raises(ValueError, match=broken):
             cached(hub, tmp_path).fetch(listed(slow))
-        assert time.monotonic() - start < 8  # each of the others takes 40 s
+        assert time.monotonic() - start < 5  # each of the others takes 40 s
         assert len({request.path for request in hub.file_requests()}) <= 5
 
 
